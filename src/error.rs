@@ -1,0 +1,287 @@
+//! Errors, split by what the caller can do about them.
+
+use std::io;
+
+use openssl::error::ErrorStack;
+use openssl::x509::X509VerifyResult;
+use thiserror::Error;
+
+use crate::types::Alert;
+
+/// A configuration that cannot work. Found before any datagram is sent.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The loaded libssl is not one this build can run on.
+    #[error("built for OpenSSL {headers}, but {loaded} is loaded at run time")]
+    LibraryVersion {
+        /// Version of the headers, as `major.minor.patch`.
+        headers: String,
+        /// Version of the loaded library, as `major.minor.patch`.
+        loaded: String,
+    },
+    /// The private key is not the one the certificate was made for.
+    #[error("the private key does not belong to the certificate")]
+    KeyMismatch,
+    /// An identity without a certificate in it.
+    #[error("the identity holds no certificate")]
+    NoCertificate,
+    /// An identity without a private key in it.
+    #[error("the identity holds no private key")]
+    NoPrivateKey,
+    /// A key of a type that the loaded libssl cannot use in DTLS 1.2 (Ed25519, Ed448, RSA-PSS).
+    #[error("OpenSSL cannot use a key of type {kind} in DTLS 1.2")]
+    UnusableKey {
+        /// The key's type by its OpenSSL name.
+        kind: String,
+    },
+    /// A server with neither a certificate nor pre-shared keys.
+    #[error("a server needs a certificate, pre-shared keys, or both")]
+    NoCredentials,
+    /// No suite is left that this configuration could use.
+    #[error("no cipher suite is left for these versions and credentials")]
+    NoCipherSuites,
+    /// A list of suites, groups or signature algorithms that libssl cannot read.
+    #[error("OpenSSL does not accept the {what} {given:?}")]
+    BadList {
+        /// Which list: "cipher list", "groups", or "signature algorithms".
+        what: &'static str,
+        /// The list as it was given.
+        given: String,
+        /// What libssl said.
+        source: ErrorStack,
+    },
+    /// Peer verification is on, but nothing is trusted.
+    #[error("peer verification is on, but no certificate authority is trusted")]
+    EmptyTrust,
+    /// Name checking is on, but no name was given to check.
+    #[error("the peer's name is to be checked, but no server name was given")]
+    NoServerName,
+    /// A server name that is neither an IP address nor a DNS name.
+    #[error("{given:?} is not a DNS name or an IP address")]
+    BadServerName {
+        /// The name as it was given.
+        given: String,
+    },
+    /// An MTU outside 256 to 4096 bytes.
+    #[error("an MTU of {given} bytes is outside 256 to 4096")]
+    MtuOutOfRange {
+        /// The number that was given, in bytes.
+        given: usize,
+    },
+    /// A duration or number outside the range that its setter documents.
+    #[error("{what} is out of range")]
+    OutOfRange {
+        /// Which setting.
+        what: &'static str,
+    },
+    /// The lowest protocol version lies above the highest.
+    #[error("the lowest protocol version is above the highest")]
+    VersionRange,
+    /// A context that speaks TLS over streams, not DTLS.
+    #[error("the context was made for stream TLS, not for DTLS")]
+    NotDtls,
+    /// A context for one role was used in the other.
+    #[error("the context cannot be used as a {wanted:?}")]
+    WrongRole {
+        /// The role it was used in.
+        wanted: crate::types::Role,
+    },
+    /// An adopted context in a state that cannot be accepted.
+    #[error("the context cannot be adopted: {reason}")]
+    NotAdoptable {
+        /// What stands in the way.
+        reason: &'static str,
+    },
+    /// A pre-shared key or identity of a length that cannot be sent.
+    #[error("a PSK {what} must have {min} to {max} bytes, not {given}")]
+    PskLength {
+        /// "identity" or "key".
+        what: &'static str,
+        /// Least number of bytes.
+        min: usize,
+        /// Largest number of bytes.
+        max: usize,
+        /// Number of bytes given.
+        given: usize,
+    },
+    /// Shared bytes for a cookie secret that are too few.
+    #[error("a cookie secret needs at least {min} bytes, not {given}")]
+    CookieSecretTooShort {
+        /// Least number of bytes.
+        min: usize,
+        /// Number of bytes given.
+        given: usize,
+    },
+    /// The random generator failed.
+    #[error("the random generator failed")]
+    Random(#[source] ErrorStack),
+    /// A file could not be read.
+    #[error("cannot read {path}")]
+    File {
+        /// The file's path as it was given.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bytes that are not what they should be (PEM, DER, PKCS#12).
+    #[error("cannot parse the {what}")]
+    Parse {
+        /// What was expected: "certificate", "private key", "PKCS#12 archive", ...
+        what: &'static str,
+        /// What libcrypto said.
+        source: ErrorStack,
+    },
+    /// libssl refused a setting for a reason of its own.
+    #[error("OpenSSL refused the configuration")]
+    OpenSsl(#[from] ErrorStack),
+}
+
+/// The end of one connection. Whoever gets one drops the connection; there is nothing to retry on it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The handshake did not complete in time.
+    ///
+    /// A peer with another pre-shared key looks the same: it drops what it cannot decrypt, in silence.
+    #[error("the handshake timed out; the peer is silent, unreachable, or holds another key")]
+    HandshakeTimeout,
+    /// The peer ended the connection with a fatal alert.
+    #[error("the peer ended the connection with the alert {alert}")]
+    AlertReceived {
+        /// The alert.
+        alert: Alert,
+    },
+    /// The peer closed before the handshake was complete.
+    #[error("the peer closed during the handshake")]
+    ClosedInHandshake,
+    /// The peer's certificate was refused here.
+    #[error("the peer's certificate was refused: {result}")]
+    CertificateRejected {
+        /// What verification said.
+        result: X509VerifyResult,
+        /// libssl's error stack.
+        source: ErrorStack,
+    },
+    /// The peer offers no suite, group or signature algorithm that is acceptable here.
+    #[error("no shared cipher suite")]
+    NoSharedCipherSuite(#[source] ErrorStack),
+    /// The peer speaks no version that is acceptable here.
+    #[error("no shared protocol version")]
+    NoSharedVersion(#[source] ErrorStack),
+    /// The peer required a certificate, or sent none where one is required.
+    #[error("the peer sent no certificate")]
+    NoPeerCertificate(#[source] ErrorStack),
+    /// The peer named a pre-shared key that does not exist here.
+    #[error("the pre-shared key identity is unknown")]
+    UnknownPskIdentity(#[source] ErrorStack),
+    /// A cookie could not be made or checked.
+    #[error("the cookie exchange failed")]
+    Cookie(#[from] CookieError),
+    /// A network error that ended a connection attempt.
+    #[error("the peer's port is unreachable")]
+    Unreachable(#[source] io::Error),
+    /// The protocol was broken, or libssl failed; its error stack says how. An empty stack means libssl gave no reason.
+    #[error("the DTLS protocol failed")]
+    Protocol(#[source] ErrorStack),
+}
+
+/// A cookie that could not be made or checked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CookieError {
+    /// The random generator failed while a new secret was due.
+    #[error("the random generator failed")]
+    Random(#[source] ErrorStack),
+    /// libssl asked for a cookie outside a call that says whose.
+    #[error("a cookie was asked for without a peer address")]
+    NoPeer,
+    /// The buffer for the cookie is too small.
+    #[error("a cookie needs {needed} bytes, the buffer has {available}")]
+    BufferTooSmall {
+        /// Bytes a cookie has.
+        needed: usize,
+        /// Bytes the buffer has.
+        available: usize,
+    },
+}
+
+/// A message that was not sent. The connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The handshake is not complete.
+    #[error("the connection is not established")]
+    NotEstablished,
+    /// The connection is closed or has failed.
+    #[error("the connection is closed")]
+    Closed,
+    /// An empty message: libssl sends none.
+    #[error("an empty message cannot be sent")]
+    Empty,
+    /// The message does not fit into one datagram.
+    #[error("the message is larger than {max} bytes")]
+    TooLarge {
+        /// The largest message that fits, in bytes.
+        max: usize,
+    },
+    /// The queue of outgoing datagrams is full: drain [`Connection::poll_transmit`](crate::Connection::poll_transmit).
+    #[error("the queue of outgoing datagrams is full")]
+    Full,
+}
+
+/// A message that could not be taken. The connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The buffer is too short for the next message, which is kept.
+    #[error("the next message needs {needed} bytes")]
+    TooSmall {
+        /// Length of the next message, in bytes.
+        needed: usize,
+    },
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match &error {
+            Error::HandshakeTimeout => io::ErrorKind::TimedOut,
+            Error::AlertReceived { .. } | Error::ClosedInHandshake => {
+                io::ErrorKind::ConnectionAborted
+            }
+            Error::Unreachable(_) => io::ErrorKind::ConnectionRefused,
+            Error::CertificateRejected { .. }
+            | Error::NoSharedCipherSuite(_)
+            | Error::NoSharedVersion(_)
+            | Error::NoPeerCertificate(_)
+            | Error::UnknownPskIdentity(_)
+            | Error::Protocol(_) => io::ErrorKind::InvalidData,
+            Error::Cookie(_) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<ConfigError> for io::Error {
+    fn from(error: ConfigError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> io::Error {
+        let kind = match error {
+            SendError::NotEstablished => io::ErrorKind::NotConnected,
+            SendError::Closed => io::ErrorKind::BrokenPipe,
+            SendError::Empty | SendError::TooLarge { .. } => io::ErrorKind::InvalidInput,
+            SendError::Full => io::ErrorKind::WouldBlock,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}

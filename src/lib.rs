@@ -1,0 +1,11 @@
+//! Safe DTLS over OpenSSL.
+
+mod error;
+mod guard;
+mod transport;
+mod types;
+
+pub use error::{ConfigError, CookieError, Error, RecvError, SendError};
+pub use openssl;
+pub use transport::TransportConfig;
+pub use types::{Alert, CloseReason, DropReason, Drops, Event, Mtu, Path, Role, Transmit};
