@@ -141,6 +141,9 @@ pub enum ConfigError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The connection could not be set up on its context.
+    #[error("the connection could not be set up")]
+    Setup(#[from] ConfigError),
     /// The handshake did not complete in time.
     ///
     /// A peer with another pre-shared key looks the same: it drops what it cannot decrypt, in silence.
@@ -206,8 +209,8 @@ pub enum CookieError {
     },
 }
 
-/// A message that was not sent. The connection goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+/// A message that was not sent. Unless it is [`SendError::Failed`] or [`SendError::Closed`] the connection goes on.
+#[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// The handshake is not complete.
@@ -228,6 +231,9 @@ pub enum SendError {
     /// The queue of outgoing datagrams is full: drain [`Connection::poll_transmit`](crate::Connection::poll_transmit).
     #[error("the queue of outgoing datagrams is full")]
     Full,
+    /// libssl could not encrypt the message; the connection is over.
+    #[error("OpenSSL could not send")]
+    Failed(#[source] ErrorStack),
 }
 
 /// A message that could not be taken. The connection goes on.
@@ -256,7 +262,7 @@ impl From<Error> for io::Error {
             | Error::NoPeerCertificate(_)
             | Error::UnknownPskIdentity(_)
             | Error::Protocol(_) => io::ErrorKind::InvalidData,
-            Error::Cookie(_) => io::ErrorKind::Other,
+            Error::Setup(_) | Error::Cookie(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
@@ -275,6 +281,7 @@ impl From<SendError> for io::Error {
             SendError::Closed => io::ErrorKind::BrokenPipe,
             SendError::Empty | SendError::TooLarge { .. } => io::ErrorKind::InvalidInput,
             SendError::Full => io::ErrorKind::WouldBlock,
+            SendError::Failed(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

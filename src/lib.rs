@@ -2,6 +2,9 @@
 
 mod error;
 mod guard;
+mod queue;
+#[expect(unsafe_code, reason = "the border to libssl and libcrypto")]
+mod sys;
 mod transport;
 mod types;
 

@@ -14,6 +14,16 @@ pub enum Role {
     Server,
 }
 
+/// Why a server may answer an address that did not return a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AddressProof {
+    /// Something else proved that the peer receives at its address: ICE, a reliable transport underneath, a test.
+    ProvedElsewhere,
+    /// Nothing did. Until the handshake is complete at most three times as many bytes are sent as were received, so that the
+    /// server amplifies a forged hello no more than that; memory is still spent on each.
+    Dangerous,
+}
+
 /// Where a datagram came from or goes to.
 ///
 /// Comes in with every datagram and goes out in its [`Transmit`]. Connections are told apart by `peer` alone.
@@ -248,6 +258,8 @@ drop_reasons! {
     RepeatedHello,
     /// Not a ClientHello, where only a ClientHello can be.
     NotClientHello,
+    /// A ClientHello that libssl does not take, though its cookie is good.
+    HelloRefused,
     /// A ClientHello whose cookie is wrong or too old; it is answered with a new one.
     BadCookie,
     /// No room: the oldest unread messages stay, the newest was dropped.
@@ -286,7 +298,11 @@ impl Drops {
     }
 
     pub(crate) fn add(&mut self, reason: DropReason) {
-        self.0[reason as usize] += 1;
+        self.add_many(reason, 1);
+    }
+
+    pub(crate) fn add_many(&mut self, reason: DropReason, count: u64) {
+        self.0[reason as usize] += count;
     }
 }
 

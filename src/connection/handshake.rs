@@ -1,0 +1,166 @@
+//! A handshake under way: its timers, the alert it holds back, its way down to smaller datagrams, its tries.
+
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::gate::Gate;
+use crate::server_name::ServerName;
+use crate::sys::ssl::BoundSsl;
+use crate::transport::TransportConfig;
+use crate::types::{Alert, Mtu};
+
+/// The sizes to go down to when a flight is lost again and again, in bytes of UDP payload: what the smallest link MTUs of IPv4
+/// (576) and of RFC 6347, 4.1.1.1 (256) leave.
+const MTU_STEPS: [Mtu; 2] = [Mtu::step(548), Mtu::step(228)];
+/// After how many losses of the same flight a step is taken: late enough that mere loss seldom is taken for a size problem, since
+/// more datagrams per flight are lost more often.
+const LOSSES_BEFORE_STEP: [u32; 2] = [2, 4];
+/// How many first intervals another try may take: its peer answered a moment ago, so a silent one has had enough of us.
+const RETRY_INTERVALS: u32 = 8;
+
+pub(super) struct Handshake {
+    pub(super) ssl: BoundSsl,
+    pub(super) server_name: Option<ServerName>,
+    /// When libssl's timer will have run out, as far as known.
+    pub(super) retransmit_at: Option<Instant>,
+    /// What the first try ended with, if this is another.
+    first_error: Option<Error>,
+    deadline: Instant,
+    restarts_left: u32,
+    /// An alert that anybody could have sent, and when it will be believed.
+    held_alert: Option<(Alert, Instant)>,
+    /// The largest datagram sent so far, in bytes.
+    largest: usize,
+}
+
+impl Handshake {
+    pub(super) fn new(
+        ssl: BoundSsl,
+        transport: &TransportConfig,
+        server_name: Option<ServerName>,
+        now: Instant,
+    ) -> Handshake {
+        Handshake {
+            ssl,
+            server_name,
+            retransmit_at: None,
+            first_error: None,
+            deadline: now + transport.handshake_timeout,
+            restarts_left: transport.handshake_restarts,
+            held_alert: None,
+            largest: 0,
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Instant {
+        let believed_at = self.held_alert.map(|(_, at)| at);
+        [self.retransmit_at, believed_at].into_iter().flatten().fold(self.deadline, Instant::min)
+    }
+
+    /// Looks at what libssl just queued, from entry `queued` on, and at its timer.
+    pub(super) fn after_call(&mut self, now: Instant, queued: usize, gate: &mut Gate) {
+        for datagram in self.ssl.state().output.iter_from(queued) {
+            gate.outbound(datagram);
+            self.largest = self.largest.max(datagram.len());
+        }
+        self.retransmit_at = self.ssl.timeout().map(|left| now + left);
+    }
+
+    /// Whether libssl's own clock says that its timer ran out; if not, looks again when it will.
+    pub(super) fn has_expired(&mut self, now: Instant) -> bool {
+        let left = self.ssl.timeout();
+        self.retransmit_at = left.map(|left| now + left);
+        left.is_some_and(|left| left.is_zero())
+    }
+
+    /// Holds `alert` for one retransmission interval; `false` if one is held already.
+    pub(super) fn hold(&mut self, alert: Alert, now: Instant) -> bool {
+        if self.held_alert.is_some() {
+            return false;
+        }
+        self.held_alert = Some((alert, now + self.ssl.state().timer.current));
+        true
+    }
+
+    /// The peer goes on, so the alert that was held was not its. Answers whether one was.
+    pub(super) fn overrule_alert(&mut self) -> bool {
+        self.held_alert.take().is_some()
+    }
+
+    /// The error this handshake ends with at `now`, if it does.
+    pub(super) fn verdict(&self, now: Instant) -> Option<Error> {
+        match self.held_alert {
+            Some((Alert::CLOSE_NOTIFY, at)) if at <= now => Some(Error::ClosedInHandshake),
+            Some((alert, at)) if at <= now => Some(Error::AlertReceived { alert }),
+            _ if self.deadline <= now => Some(Error::HandshakeTimeout),
+            _ => None,
+        }
+    }
+
+    /// The next smaller datagram size, if the flight that is to be sent again has been lost often and would change by it.
+    ///
+    /// A ClientHello that was never answered is split only if it is large: some peers cannot take it in fragments.
+    pub(super) fn step_down(&self, mtu: Mtu, unanswered: bool) -> Option<Mtu> {
+        if !LOSSES_BEFORE_STEP.contains(&self.ssl.state().timer.expired_in_flight) {
+            return None;
+        }
+        let [widest, _] = MTU_STEPS;
+        let next = MTU_STEPS.into_iter().find(|&step| step < mtu)?;
+        (self.largest > next.bytes() && (!unanswered || next == widest)).then_some(next)
+    }
+
+    /// Whether to try again after `error`: there are tries and time left, and the error could be a forger's work.
+    pub(super) fn may_restart(&self, error: &Error, now: Instant) -> bool {
+        let forgeable = match error {
+            Error::CertificateRejected { .. }
+            | Error::NoSharedCipherSuite(_)
+            | Error::NoSharedVersion(_)
+            | Error::Protocol(_) => true,
+            // Time is over, the peer said no and nothing contradicted it, or this side cannot go on.
+            Error::HandshakeTimeout
+            | Error::AlertReceived { .. }
+            | Error::ClosedInHandshake
+            | Error::NoPeerCertificate(_)
+            | Error::UnknownPskIdentity(_)
+            | Error::Unreachable(_)
+            | Error::Setup(_)
+            | Error::Cookie(_) => false,
+        };
+        forgeable && self.restarts_left > 0 && now < self.deadline
+    }
+
+    /// The next try, on a fresh `ssl`, after `error`.
+    pub(super) fn next_try(
+        self,
+        ssl: openssl::ssl::Ssl,
+        error: Error,
+        transport: &TransportConfig,
+        mtu: Mtu,
+        now: Instant,
+    ) -> Result<Handshake, Error> {
+        let patience = now + transport.first_retransmission * RETRY_INTERVALS;
+        match BoundSsl::with_bio(ssl, self.ssl.into_bio(), mtu) {
+            Ok(ssl) => Ok(Handshake {
+                ssl,
+                server_name: self.server_name,
+                retransmit_at: None,
+                first_error: self.first_error.or(Some(error)),
+                deadline: self.deadline.min(patience),
+                restarts_left: self.restarts_left - 1,
+                held_alert: None,
+                largest: 0,
+            }),
+            Err(_) => Err(error),
+        }
+    }
+
+    /// Which error to tell: silence or a refusal after a failed try is the peer's answer to that failure.
+    pub(super) fn error_to_tell(&mut self, error: Error) -> Error {
+        match error {
+            Error::HandshakeTimeout | Error::AlertReceived { .. } | Error::ClosedInHandshake => {
+                self.first_error.take().unwrap_or(error)
+            }
+            error => error,
+        }
+    }
+}

@@ -1,0 +1,676 @@
+//! One DTLS connection with one peer, sans-IO.
+
+mod handshake;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use openssl::error::ErrorStack;
+
+use self::handshake::Handshake;
+use crate::context::Context;
+use crate::error::{ConfigError, Error, RecvError, SendError};
+use crate::gate::{Gate, Verdict};
+use crate::handshake_info::HandshakeInfo;
+use crate::queue::ByteQueue;
+use crate::server_name::ServerName;
+use crate::stats::Stats;
+use crate::sys::bio::DatagramBio;
+use crate::sys::ssl::{BoundSsl, Outcome, Read};
+use crate::types::{
+    AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit,
+};
+use crate::wire::{self, Record};
+
+/// The largest message DTLS has, in bytes (RFC 6347, 4.1).
+const MAX_MESSAGE: usize = 16_384;
+/// More than any suite adds to a message: record header, explicit nonce or IV, tag or MAC, padding.
+const MAX_EXPANSION: usize = 128;
+/// What an unproved address may be sent, in multiples of what came from it.
+const AMPLIFICATION: usize = 3;
+
+/// One DTLS connection with one peer, sans-IO: datagrams in, datagrams out, time as an argument.
+///
+/// It opens no socket, reads no clock and never blocks. After **every** call drain [`poll_transmit`](Self::poll_transmit) and
+/// [`poll_event`](Self::poll_event) and ask [`poll_timeout`](Self::poll_timeout): any call may change all three. Any order of
+/// calls is legal, also after a failure.
+///
+/// An `Err` from a `handle_*` verb is the end of this connection: drain `poll_transmit` once more, since an alert for the peer may
+/// wait there, and drop it. Bad, repeated and forged datagrams are no errors; they are counted in [`stats`](Self::stats).
+///
+/// A connection can move between threads but is used by one at a time:
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<openssl_dtls::Connection>();
+/// ```
+pub struct Connection {
+    phase: Phase,
+    role: Role,
+    path: Path,
+    context: Context,
+    gate: Gate,
+    received: ByteQueue,
+    events: VecDeque<Event>,
+    stats: Stats,
+    mtu: Mtu,
+    /// Bytes of message that fit into a datagram of `mtu`; 0 until the suite is known.
+    data_mtu: usize,
+    info: Option<Box<HandshakeInfo>>,
+    /// Of the ClientHello this server answers.
+    client_random: Option<[u8; 32]>,
+    peer_closed: bool,
+    /// When the last flight was last repeated because the peer repeated its own.
+    repeated_at: Option<Instant>,
+    not_sync: PhantomData<Cell<()>>,
+}
+
+/// Where a connection stands. Each holds what its datagrams wait in.
+enum Phase {
+    Handshaking(Box<Handshake>),
+    Established(BoundSsl),
+    /// Over; `None` when nothing was left to send, or while one phase becomes the next.
+    Closed(Option<DatagramBio>),
+}
+
+impl Connection {
+    /// Opens a connection to `path.peer`; its first flight is queued already.
+    ///
+    /// `server_name` is checked against the peer's certificate, and a DNS name is sent as SNI.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::WrongRole`] for a server's context, [`ConfigError::NoServerName`] if names are checked and none is given,
+    /// [`ConfigError::OpenSsl`] if libssl cannot make the connection.
+    pub fn client(
+        context: &Context,
+        path: impl Into<Path>,
+        server_name: Option<ServerName>,
+        now: Instant,
+    ) -> Result<Connection, ConfigError> {
+        context.require_role(Role::Client)?;
+        let path = path.into();
+        let ssl = context.new_ssl(server_name.as_ref())?;
+        let bound = BoundSsl::new(ssl, path.peer, context.transport())?;
+        let mut connection = Connection::new(context, path, Role::Client, bound, server_name, now);
+        match connection.step_handshake(now, &[]) {
+            Ok(()) => Ok(connection),
+            Err(Error::NoSharedCipherSuite(_)) => Err(ConfigError::NoCipherSuites),
+            Err(Error::Protocol(stack) | Error::NoSharedVersion(stack)) => {
+                Err(ConfigError::OpenSsl(stack))
+            }
+            Err(_) => Err(ConfigError::OpenSsl(ErrorStack::get())),
+        }
+    }
+
+    /// Waits for a ClientHello from `path.peer` without a cookie exchange.
+    ///
+    /// For servers on the open network use a [`Listener`](crate::Listener); this is for peers whose address is proved by other
+    /// means, which `proof` states.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::WrongRole`] for a client's context, [`ConfigError::OpenSsl`] if libssl cannot make the connection.
+    pub fn server(
+        context: &Context,
+        path: impl Into<Path>,
+        now: Instant,
+        proof: AddressProof,
+    ) -> Result<Connection, ConfigError> {
+        context.require_role(Role::Server)?;
+        let path = path.into();
+        let bound = BoundSsl::new(context.new_ssl(None)?, path.peer, context.transport())?;
+        let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
+        if proof == AddressProof::Dangerous {
+            if let Phase::Handshaking(handshake) = &mut connection.phase {
+                handshake.ssl.state_mut().allowance = Some(0);
+            }
+        }
+        Ok(connection)
+    }
+
+    /// Goes on with `bound`, which has taken the ClientHello of `datagram`'s first record through `DTLSv1_listen`.
+    pub(crate) fn accepted(
+        context: &Context,
+        path: Path,
+        bound: BoundSsl,
+        now: Instant,
+        hello: &wire::ClientHello<'_>,
+        datagram: &[u8],
+    ) -> (Connection, Result<(), Error>) {
+        let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
+        connection.client_random = Some(*hello.random);
+        connection.gate.hello_taken(hello);
+        connection.count_received(datagram.len());
+        connection.stats.records_received += 1;
+        let rest = datagram.get(hello.record.bytes.len()..).unwrap_or_default();
+        let outcome = connection
+            .step_handshake(now, &[])
+            .and_then(|()| connection.handle_records(now, rest));
+        (connection, outcome)
+    }
+
+    fn new(
+        context: &Context,
+        path: Path,
+        role: Role,
+        bound: BoundSsl,
+        server_name: Option<ServerName>,
+        now: Instant,
+    ) -> Connection {
+        let transport = context.transport();
+        Connection {
+            phase: Phase::Handshaking(Box::new(Handshake::new(bound, transport, server_name, now))),
+            role,
+            path,
+            context: context.clone(),
+            gate: Gate::new(role, context.max_certificate_list()),
+            received: ByteQueue::new(transport.receive_queue),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            mtu: transport.mtu,
+            data_mtu: 0,
+            info: None,
+            client_random: None,
+            peer_closed: false,
+            repeated_at: None,
+            not_sync: PhantomData,
+        }
+    }
+
+    /// Takes one datagram from the peer: the whole UDP payload, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The end of the connection, by a message that is authentic or, in a handshake, could be. Never because of a datagram that
+    /// is merely wrong: that is dropped and counted.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Error> {
+        self.count_received(datagram.len());
+        if datagram.is_empty() {
+            self.stats.drops.add(DropReason::EmptyDatagram);
+            return Ok(());
+        }
+        self.handle_records(now, datagram)
+    }
+
+    /// Tells the connection that time went by. Early and needless calls do nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HandshakeTimeout`] when the handshake's time is over, and [`Error::AlertReceived`] or
+    /// [`Error::ClosedInHandshake`] when the peer refused and nothing has contradicted it for one retransmission interval.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        if let Some(error) = handshake.verdict(now) {
+            return Err(self.fail(error));
+        }
+        if handshake.retransmit_at.is_none_or(|at| at > now) || !handshake.has_expired(now) {
+            return Ok(());
+        }
+        let first_message_lost = self.role == Role::Client && self.stats.records_received == 0;
+        if let Some(mtu) = handshake.step_down(self.mtu, first_message_lost) {
+            // A smaller size than the last one is always accepted; libssl's floor is below all of them.
+            if handshake.ssl.set_mtu(mtu).is_ok() {
+                self.mtu = mtu;
+                self.events.push_back(Event::MtuChanged(mtu));
+            }
+        }
+        self.gate.interval_passed();
+        let queued = handshake.ssl.state().output.len();
+        let outcome = handshake.ssl.handle_timeout();
+        self.after_handshake_call(now, queued, outcome)
+    }
+
+    /// The next datagram to send, lent from the queue; it leaves the queue with this call.
+    ///
+    /// May change after every other call.
+    #[must_use = "a datagram that is not sent is lost"]
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        let contents = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.ssl.state_mut(),
+            Phase::Established(bound) => bound.state_mut(),
+            Phase::Closed(bio) => bio.as_mut()?.state_mut(),
+        }
+        .output
+        .pop()?;
+        self.stats.datagrams_sent += 1;
+        self.stats.bytes_sent += contents.len() as u64;
+        Some(Transmit { path: self.path, contents })
+    }
+
+    /// The next event.
+    ///
+    /// May change after [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout) and
+    /// [`close`](Self::close).
+    #[must_use = "an event is told once"]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, if nothing else happens before.
+    ///
+    /// May change after [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout) and
+    /// [`close`](Self::close). `None` once the handshake is over.
+    #[must_use = "the handshake makes no progress without its timer"]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Handshaking(handshake) => Some(handshake.next_timeout()),
+            _ => None,
+        }
+    }
+
+    /// Sends `message` as one record in one datagram.
+    ///
+    /// Corresponds to `SSL_write_ex`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::NotEstablished`] before the handshake is complete, [`SendError::Closed`] after [`close`](Self::close) or a
+    /// failure, [`SendError::Empty`] for an empty message, [`SendError::TooLarge`] for one that does not fit into a datagram,
+    /// [`SendError::Full`] while too many datagrams wait in [`poll_transmit`](Self::poll_transmit), and [`SendError::Failed`] if
+    /// libssl gives up, which ends the connection.
+    pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        let bound = match &mut self.phase {
+            Phase::Handshaking(_) => return Err(SendError::NotEstablished),
+            Phase::Established(bound) => bound,
+            Phase::Closed(_) => return Err(SendError::Closed),
+        };
+        if message.is_empty() {
+            return Err(SendError::Empty);
+        }
+        let oversize = self.context.transport().allow_oversize;
+        let max = if oversize { MAX_MESSAGE } else { self.data_mtu };
+        if message.len() > max {
+            return Err(SendError::TooLarge { max });
+        }
+        if !bound.state().output.has_room(message.len() + MAX_EXPANSION) {
+            return Err(SendError::Full);
+        }
+        match bound.write(message) {
+            Outcome::Done => {
+                self.stats.messages_sent += 1;
+                self.stats.message_bytes_sent += message.len() as u64;
+                Ok(())
+            }
+            Outcome::Failed(stack) => {
+                self.end();
+                Err(SendError::Failed(stack))
+            }
+            // The BIO takes every datagram and nothing is negotiated any more, so there is nothing to wait for; libssl writes
+            // after the peer's close_notify as before.
+            Outcome::Waits | Outcome::CloseNotify => Err(SendError::Closed),
+        }
+    }
+
+    /// Takes the next message into `buffer` and answers its length; `None` while there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::TooSmall`] if the message is longer than `buffer`; it is kept.
+    pub fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, RecvError> {
+        let Some(needed) = self.received.front().map(<[u8]>::len) else {
+            return Ok(None);
+        };
+        let Some(room) = buffer.get_mut(..needed) else {
+            return Err(RecvError::TooSmall { needed });
+        };
+        if let Some(message) = self.received.pop() {
+            room.copy_from_slice(message);
+        }
+        Ok(Some(needed))
+    }
+
+    /// Ends the connection from this side: queues one close_notify if it was established, and waits for nothing.
+    ///
+    /// Datagrams queued before still wait in [`poll_transmit`](Self::poll_transmit), received messages in [`recv`](Self::recv).
+    /// Whether close_notify was sent is in [`Stats::close_notify_sent`]. Corresponds to `SSL_shutdown`, called once.
+    pub fn close(&mut self) {
+        match &mut self.phase {
+            Phase::Closed(_) => return,
+            // A handshake that is given up has nothing to say; the peer's own deadline ends its side.
+            Phase::Handshaking(handshake) => handshake.ssl.state_mut().output.truncate(0),
+            Phase::Established(bound) => {
+                self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);
+            }
+        }
+        self.end();
+        self.events.push_back(Event::Closed(CloseReason::Local));
+    }
+
+    /// Gives libssl's record buffers back until the connection is used again: call it when a connection falls idle.
+    ///
+    /// Saves about 33 KB; the next call that needs them allocates them again. Corresponds to `SSL_free_buffers`.
+    pub fn release_buffers(&mut self) {
+        if let Phase::Established(bound) = &mut self.phase {
+            bound.release_buffers();
+            bound.state_mut().output.shrink();
+        }
+        self.received.shrink();
+        self.events.shrink_to_fit();
+    }
+
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the peer is.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Whether the handshake is complete and the connection not closed here.
+    pub fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Established(_))
+    }
+
+    /// Whether the connection is over on this side: closed here, or failed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// What the handshake agreed on; `None` until it is complete.
+    pub fn handshake_info(&self) -> Option<&HandshakeInfo> {
+        self.info.as_deref()
+    }
+
+    /// The largest datagram sent now. Lost flights lower it; see [`Event::MtuChanged`].
+    pub fn mtu(&self) -> Mtu {
+        self.mtu
+    }
+
+    /// The largest message that fits into one datagram, in bytes; `None` until the handshake is complete.
+    ///
+    /// Corresponds to `DTLS_get_data_mtu`.
+    pub fn data_mtu(&self) -> Option<usize> {
+        self.info.as_ref().map(|_| self.data_mtu)
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether `datagram` begins with a ClientHello that is not the one this server answers: a peer that started anew.
+    ///
+    /// Such a datagram is for the [`Listener`](crate::Listener); this connection stays until the new one has proved itself
+    /// (RFC 6347, 4.2.8). Always `false` on a client.
+    pub fn starts_new_handshake(&self, datagram: &[u8]) -> bool {
+        self.role == Role::Server
+            && wire::first_client_hello(datagram)
+                .is_ok_and(|hello| self.client_random.is_none_or(|random| random != *hello.random))
+    }
+
+    fn count_received(&mut self, bytes: usize) {
+        self.stats.datagrams_received += 1;
+        self.stats.bytes_received += bytes as u64;
+        if let Phase::Handshaking(handshake) = &mut self.phase
+            && let Some(allowance) = &mut handshake.ssl.state_mut().allowance
+        {
+            *allowance = allowance.saturating_add(bytes.saturating_mul(AMPLIFICATION));
+        }
+    }
+
+    /// Passes the records of a datagram through the gate, each on its own.
+    fn handle_records(&mut self, now: Instant, mut datagram: &[u8]) -> Result<(), Error> {
+        while !datagram.is_empty() {
+            match wire::split_record(datagram) {
+                Ok((record, rest)) => {
+                    datagram = rest;
+                    self.handle_record(now, &record)?;
+                }
+                // Where the next record would begin is not known.
+                Err(reason) => {
+                    self.stats.drops.add(reason);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_record(&mut self, now: Instant, record: &Record<'_>) -> Result<(), Error> {
+        if self.is_closed() || self.peer_closed {
+            self.stats.drops.add(DropReason::Closed);
+            return Ok(());
+        }
+        let handshake_message = match self.gate.inbound(record) {
+            Verdict::Pass { handshake } => handshake,
+            Verdict::Drop(reason) => {
+                self.stats.drops.add(reason);
+                return Ok(());
+            }
+            Verdict::Hold(alert) => {
+                if let Phase::Handshaking(handshake) = &mut self.phase
+                    && !handshake.hold(alert, now)
+                {
+                    self.stats.drops.add(DropReason::UnprovenAlert);
+                }
+                return Ok(());
+            }
+        };
+        self.stats.records_received += 1;
+        if let Phase::Handshaking(handshake) = &mut self.phase {
+            if handshake_message {
+                if handshake.overrule_alert() {
+                    self.stats.drops.add(DropReason::AlertOverruled);
+                }
+                if self.role == Role::Server && self.client_random.is_none() {
+                    self.client_random =
+                        wire::first_client_hello(record.bytes).ok().map(|hello| *hello.random);
+                }
+            }
+            self.step_handshake(now, record.bytes)
+        } else {
+            self.read(now, record.bytes)
+        }
+    }
+
+    /// Goes on with the handshake, with one record or with none.
+    fn step_handshake(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        let queued = handshake.ssl.state().output.len();
+        let (outcome, _) = handshake.ssl.handshake(record);
+        self.after_handshake_call(now, queued, outcome)
+    }
+
+    /// What every call into libssl during the handshake is followed by; it queued datagrams from entry `queued` on.
+    fn after_handshake_call(
+        &mut self,
+        now: Instant,
+        queued: usize,
+        outcome: Outcome,
+    ) -> Result<(), Error> {
+        self.collect_counts();
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        handshake.after_call(now, queued, &mut self.gate);
+        let error = match outcome {
+            Outcome::Done => return self.establish(now),
+            Outcome::Waits => return Ok(()),
+            Outcome::CloseNotify => Error::ClosedInHandshake,
+            Outcome::Failed(stack) => handshake.ssl.error(stack),
+        };
+        if self.role == Role::Client && handshake.may_restart(&error, now) {
+            self.restart(now, error)
+        } else {
+            Err(self.fail(error))
+        }
+    }
+
+    /// Starts a client's handshake again, from the first flight.
+    fn restart(&mut self, now: Instant, error: Error) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = self.take_phase() else {
+            return Err(error);
+        };
+        let Ok(ssl) = self.context.new_ssl(handshake.server_name.as_ref()) else {
+            self.phase = Phase::Closed(Some(handshake.ssl.into_bio()));
+            return Err(error);
+        };
+        let next = handshake.next_try(ssl, error, self.context.transport(), self.mtu, now)?;
+        self.phase = Phase::Handshaking(Box::new(next));
+        self.gate = self.gate.for_next_try();
+        self.stats.handshake_restarts += 1;
+        self.step_handshake(now, &[])
+    }
+
+    /// The handshake is complete: copies out what was agreed and begins to read.
+    fn establish(&mut self, now: Instant) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = self.take_phase() else {
+            return Ok(());
+        };
+        let mut bound = handshake.ssl;
+        bound.state_mut().allowance = None;
+        match bound.data_mtu(self.mtu) {
+            Ok(data_mtu) => self.data_mtu = data_mtu,
+            Err(stack) => {
+                let error = bound.error(stack);
+                self.phase = Phase::Closed(Some(bound.into_bio()));
+                return Err(error);
+            }
+        }
+        self.info = Some(Box::new(HandshakeInfo::of(&bound)));
+        self.gate.established();
+        self.events.push_back(Event::Connected);
+        self.phase = Phase::Established(bound);
+        // Messages that overtook the end of the handshake wait in libssl.
+        self.read(now, &[])
+    }
+
+    /// Reads every message there is into the queue.
+    fn read(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
+        let mut input = record;
+        while let Phase::Established(bound) = &mut self.phase {
+            let queued = bound.state().output.len();
+            let was_empty = self.received.is_empty();
+            let room = if input.is_empty() { MAX_MESSAGE } else { input.len() };
+            let mut writer = self.received.writer();
+            let (read, was_read) = bound.read(input, room, &mut writer);
+            let more = match read {
+                Read::Message(length) => {
+                    if writer.commit().is_some() {
+                        self.stats.messages_received += 1;
+                        self.stats.message_bytes_received += length as u64;
+                        if was_empty {
+                            self.events.push_back(Event::Readable);
+                        }
+                    } else {
+                        self.stats.drops.add(DropReason::ReceiveQueueFull);
+                    }
+                    true
+                }
+                Read::Nothing => {
+                    drop(writer);
+                    false
+                }
+                Read::CloseNotify => {
+                    drop(writer);
+                    self.peer_closed = true;
+                    self.events.push_back(Event::Closed(CloseReason::Peer));
+                    false
+                }
+                Read::Failed(stack) => {
+                    drop(writer);
+                    let error = bound.error(stack);
+                    return Err(self.fail(error));
+                }
+            };
+            if was_read {
+                input = &[];
+            }
+            let more = more && (!input.is_empty() || bound.has_pending());
+            self.limit_repetition(now, queued);
+            if !more {
+                break;
+            }
+        }
+        self.collect_counts();
+        Ok(())
+    }
+
+    /// Takes back a repetition of the last flight, queued from entry `queued` on, that comes too soon after the one before.
+    ///
+    /// libssl repeats the whole flight for every fragment of a repeated Finished message.
+    fn limit_repetition(&mut self, now: Instant, queued: usize) {
+        let Phase::Established(bound) = &mut self.phase else {
+            return;
+        };
+        let output = &mut bound.state_mut().output;
+        let is_flight = output.iter_from(queued).next().is_some_and(wire::carries_handshake);
+        if !is_flight {
+            return;
+        }
+        let interval = self.context.transport().first_retransmission;
+        if self.repeated_at.is_some_and(|at| now.saturating_duration_since(at) < interval) {
+            output.truncate(queued);
+            self.stats.drops.add(DropReason::FlightRepeated);
+        } else {
+            self.repeated_at = Some(now);
+            self.stats.retransmissions += 1;
+        }
+    }
+
+    /// Moves the BIO's own counts into the statistics.
+    fn collect_counts(&mut self) {
+        let state = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.ssl.state_mut(),
+            Phase::Established(bound) => bound.state_mut(),
+            Phase::Closed(_) => return,
+        };
+        self.stats.drops.add_many(DropReason::SendQueueFull, std::mem::take(&mut state.lost_full));
+        self.stats
+            .drops
+            .add_many(DropReason::AmplificationLimit, std::mem::take(&mut state.lost_allowance));
+        self.stats.retransmissions += std::mem::take(&mut state.timer.expired);
+    }
+
+    /// Ends the connection with `error`, or with what an earlier try of the handshake ended with.
+    fn fail(&mut self, error: Error) -> Error {
+        let error = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.error_to_tell(error),
+            _ => error,
+        };
+        self.end();
+        error
+    }
+
+    /// Frees the `SSL` and keeps what waits to be sent.
+    fn end(&mut self) {
+        self.phase = match self.take_phase() {
+            Phase::Handshaking(handshake) => Phase::Closed(Some(handshake.ssl.into_bio())),
+            Phase::Established(bound) => Phase::Closed(Some(bound.into_bio())),
+            closed @ Phase::Closed(_) => closed,
+        };
+    }
+
+    /// Takes the phase out, to make the next one of it.
+    fn take_phase(&mut self) -> Phase {
+        std::mem::replace(&mut self.phase, Phase::Closed(None))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match &self.phase {
+            Phase::Handshaking(_) => "handshaking",
+            Phase::Established(_) => "established",
+            Phase::Closed(_) => "closed",
+        };
+        f.debug_struct("Connection")
+            .field("phase", &phase)
+            .field("role", &self.role)
+            .field("path", &self.path)
+            .field("mtu", &self.mtu)
+            .field("info", &self.info)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! What a handshake agreed on.
+
+use openssl::ssl::{NameType, SslVersion};
+use openssl::x509::X509;
+
+use crate::sys::ssl::BoundSsl;
+
+/// What a completed handshake agreed on, copied out of libssl once.
+#[derive(Clone)]
+pub struct HandshakeInfo {
+    version: Option<SslVersion>,
+    cipher_suite: &'static str,
+    peer_chain: Vec<X509>,
+    verified_name: Option<String>,
+    server_name: Option<String>,
+    psk_identity: Option<Vec<u8>>,
+    resumed: bool,
+}
+
+impl HandshakeInfo {
+    pub(crate) fn of(bound: &BoundSsl) -> HandshakeInfo {
+        let ssl = bound.ssl();
+        let cipher = ssl.current_cipher();
+        let leaf = ssl.peer_certificate();
+        let mut peer_chain: Vec<X509> = leaf.into_iter().collect();
+        // A client's view of the chain begins with the leaf, a server's does not.
+        for certificate in ssl.peer_cert_chain().into_iter().flatten() {
+            if peer_chain.first().is_none_or(|leaf| &**leaf != certificate) {
+                peer_chain.push(certificate.to_owned());
+            }
+        }
+        HandshakeInfo {
+            version: ssl.version2(),
+            cipher_suite: cipher.map_or("", |cipher| cipher.standard_name().unwrap_or(cipher.name())),
+            peer_chain,
+            verified_name: bound.verified_name(),
+            server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
+            psk_identity: ssl.psk_identity().map(<[u8]>::to_vec),
+            resumed: ssl.session_reused(),
+        }
+    }
+
+    /// The protocol version, e.g. [`SslVersion::DTLS1_2`]. Corresponds to `SSL_version`.
+    pub fn version(&self) -> Option<SslVersion> {
+        self.version
+    }
+
+    /// The cipher suite by its RFC name, e.g. `TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384`.
+    ///
+    /// Corresponds to `SSL_CIPHER_standard_name`.
+    pub fn cipher_suite(&self) -> &'static str {
+        self.cipher_suite
+    }
+
+    /// The peer's certificate; `None` if it sent none. Corresponds to `SSL_get1_peer_certificate`.
+    pub fn peer_certificate(&self) -> Option<&X509> {
+        self.peer_chain.first()
+    }
+
+    /// The certificates the peer sent, its own first. Corresponds to `SSL_get_peer_cert_chain`.
+    ///
+    /// They are as the peer sent them: only the peer's own was used for more than building a chain.
+    pub fn peer_chain(&self) -> &[X509] {
+        &self.peer_chain
+    }
+
+    /// The name in the peer's certificate that matched the one asked for. Corresponds to `SSL_get0_peername`.
+    pub fn verified_name(&self) -> Option<&str> {
+        self.verified_name.as_deref()
+    }
+
+    /// The server name the client asked for (SNI). Corresponds to `SSL_get_servername`.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The pre-shared key identity that was used. Corresponds to `SSL_get_psk_identity`.
+    pub fn psk_identity(&self) -> Option<&[u8]> {
+        self.psk_identity.as_deref()
+    }
+
+    /// Whether an earlier session was resumed. Corresponds to `SSL_session_reused`.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+}
+
+impl std::fmt::Debug for HandshakeInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandshakeInfo")
+            .field("version", &self.version)
+            .field("cipher_suite", &self.cipher_suite)
+            .field("peer_chain", &self.peer_chain.len())
+            .field("verified_name", &self.verified_name)
+            .field("server_name", &self.server_name)
+            .field("resumed", &self.resumed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! The stateless front door of a server.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::cookie::{self, CookieCall, CookieRing};
+use crate::error::{ConfigError, Error};
+use crate::sys::ssl::{BoundSsl, Outcome};
+use crate::types::{DropReason, Drops, Path, Role, Transmit};
+use crate::wire::{self, ClientHello, MAX_HELLO_VERIFY_REQUEST_LEN};
+
+/// The `message_seq` of the ClientHello that answers a HelloVerifyRequest.
+const SECOND_MESSAGE: u16 = 1;
+
+/// The stateless front door of a server: answers each ClientHello with a cookie, and makes a [`Connection`] of one that returns it.
+///
+/// Until then a peer costs no memory, no OpenSSL object and no heap allocation, and is never sent more bytes than it sent
+/// (RFC 6347, 4.2.1).
+pub struct Listener {
+    context: Context,
+    ring: CookieRing,
+    reply: [u8; MAX_HELLO_VERIFY_REQUEST_LEN],
+    stats: ListenerStats,
+}
+
+/// Counts of one listener, from its beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerStats {
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// HelloVerifyRequests made, each with a fresh cookie.
+    pub cookies_sent: u64,
+    /// ClientHellos with a good cookie.
+    pub cookies_accepted: u64,
+    /// What was dropped or answered with a new cookie, by reason.
+    pub drops: Drops,
+}
+
+/// What a datagram from an unknown peer came to.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use]
+pub enum Incoming<'a> {
+    /// Send this HelloVerifyRequest and forget the peer.
+    Reply(Transmit<'a>),
+    /// The peer proved its address and its handshake is under way. Drain the connection's
+    /// [`poll_transmit`](Connection::poll_transmit).
+    Connection(Box<Connection>),
+    /// The peer proved its address, but its handshake failed at once. An alert for it may wait in the connection's
+    /// [`poll_transmit`](Connection::poll_transmit).
+    Refused {
+        /// The connection, which is closed.
+        connection: Box<Connection>,
+        /// Why it failed.
+        error: Error,
+    },
+    /// Nothing to do.
+    Dropped(DropReason),
+}
+
+impl Listener {
+    /// A listener that makes connections on `context` and cookies with `ring`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::WrongRole`] for a client's context.
+    pub fn new(context: &Context, ring: CookieRing) -> Result<Listener, ConfigError> {
+        context.require_role(Role::Server)?;
+        Ok(Listener {
+            context: context.clone(),
+            ring,
+            reply: [0; MAX_HELLO_VERIFY_REQUEST_LEN],
+            stats: ListenerStats::default(),
+        })
+    }
+
+    /// Takes one datagram, the whole UDP payload, of a peer without a connection.
+    ///
+    /// Corresponds to `DTLSv1_listen`, which runs on hellos with a good cookie only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cookie`] if a cookie cannot be made or checked, [`Error::Setup`] or [`Error::Protocol`] if libssl cannot make a
+    /// connection. The listener goes on.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        path: impl Into<Path>,
+        datagram: &[u8],
+    ) -> Result<Incoming<'_>, Error> {
+        let path = path.into();
+        self.stats.datagrams_received += 1;
+        let hello = match wire::first_client_hello(datagram) {
+            Ok(hello) => hello,
+            Err(reason) => return Ok(self.dropped(reason)),
+        };
+        self.ring.rotate_if_due(now)?;
+        if !self.ring.check(now, path.peer, hello.preamble, hello.cookie) {
+            if !hello.cookie.is_empty() {
+                self.stats.drops.add(DropReason::BadCookie);
+            }
+            return Ok(self.verify(now, path, &hello, datagram.len()));
+        }
+        if hello.message_seq != SECOND_MESSAGE {
+            // libssl goes on counting from here and would wait for the second message for ever.
+            return Ok(self.dropped(DropReason::HelloRefused));
+        }
+        self.accept(now, path, &hello, datagram)
+    }
+
+    /// The cookies' secrets, to rotate them.
+    pub fn cookie_ring(&self) -> &CookieRing {
+        &self.ring
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> &ListenerStats {
+        &self.stats
+    }
+
+    fn dropped(&mut self, reason: DropReason) -> Incoming<'static> {
+        self.stats.drops.add(reason);
+        Incoming::Dropped(reason)
+    }
+
+    /// Answers with a HelloVerifyRequest.
+    fn verify(
+        &mut self,
+        now: Instant,
+        path: Path,
+        hello: &ClientHello<'_>,
+        received: usize,
+    ) -> Incoming<'_> {
+        let cookie = self.ring.mint(now, path.peer, hello.preamble);
+        let length = wire::write_hello_verify_request(&mut self.reply, hello, &cookie);
+        if length > received {
+            return self.dropped(DropReason::AmplificationLimit);
+        }
+        self.stats.cookies_sent += 1;
+        Incoming::Reply(Transmit { path, contents: &self.reply[..length] })
+    }
+
+    /// Makes a connection of a hello whose cookie is good.
+    fn accept(
+        &mut self,
+        now: Instant,
+        path: Path,
+        hello: &ClientHello<'_>,
+        datagram: &[u8],
+    ) -> Result<Incoming<'_>, Error> {
+        let mut ssl = self.context.new_ssl(None)?;
+        cookie::park(&mut ssl, CookieCall::new(&self.ring, now, path.peer, hello.preamble))
+            .map_err(Error::Protocol)?;
+        let mut bound =
+            BoundSsl::new(ssl, path.peer, self.context.transport()).map_err(Error::Protocol)?;
+        let outcome = bound
+            .listen(self.context.cookie_context()?, self.context.ssl_context(), hello.record.bytes)
+            .map_err(Error::Protocol)?;
+        // A callback's error wins over what libssl makes of it, which is a wrong cookie.
+        if let Some(error) = cookie::take_error(bound.ssl_mut()) {
+            return Err(error.into());
+        }
+        if !matches!(outcome, Outcome::Done) {
+            return Ok(self.dropped(DropReason::HelloRefused));
+        }
+        self.stats.cookies_accepted += 1;
+        let (connection, outcome) =
+            Connection::accepted(&self.context, path, bound, now, hello, datagram);
+        let connection = Box::new(connection);
+        Ok(match outcome {
+            Ok(()) => Incoming::Connection(connection),
+            Err(error) => Incoming::Refused { connection, error },
+        })
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("context", &self.context)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+//! A queue of byte strings that keeps their borders, in one contiguous buffer.
+
+use std::collections::VecDeque;
+
+/// Outgoing datagrams, or received messages: first in, first out, bounded by their bytes.
+///
+/// Entries lie one behind the other, so that equal ones can go to the kernel in one call, and a queue that is emptied and filled
+/// again allocates nothing.
+pub(crate) struct ByteQueue {
+    buffer: Vec<u8>,
+    /// Where the first entry begins; what lies before was popped.
+    head: usize,
+    lengths: VecDeque<usize>,
+    limit: usize,
+}
+
+impl ByteQueue {
+    /// An empty queue for at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        ByteQueue {
+            buffer: Vec::new(),
+            head: 0,
+            lengths: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// Whether an entry of `length` bytes would be taken.
+    pub(crate) fn has_room(&self, length: usize) -> bool {
+        self.buffer.len() - self.head + length <= self.limit
+    }
+
+    /// Appends an entry, or refuses it with `false` when there is no room.
+    #[must_use]
+    pub(crate) fn push(&mut self, entry: &[u8]) -> bool {
+        if !self.has_room(entry.len()) {
+            return false;
+        }
+        self.make_contiguous_room();
+        self.buffer.extend_from_slice(entry);
+        self.lengths.push_back(entry.len());
+        true
+    }
+
+    /// Lends `room` bytes behind the last entry to be written in place; [`Writer::commit`] makes an entry of them.
+    pub(crate) fn writer(&mut self) -> Writer<'_> {
+        self.make_contiguous_room();
+        let start = self.buffer.len();
+        Writer { queue: self, start }
+    }
+
+    /// The first entry.
+    pub(crate) fn front(&self) -> Option<&[u8]> {
+        self.lengths
+            .front()
+            .map(|&length| &self.buffer[self.head..self.head + length])
+    }
+
+    /// Takes the first entry off and lends it until the queue is used again.
+    pub(crate) fn pop(&mut self) -> Option<&[u8]> {
+        let length = self.lengths.pop_front()?;
+        let start = self.head;
+        self.head += length;
+        Some(&self.buffer[start..self.head])
+    }
+
+    /// The entries from number `from` on.
+    pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
+        let mut at = self.head + self.lengths.iter().take(from).sum::<usize>();
+        self.lengths.iter().skip(from).map(move |&length| {
+            let entry = &self.buffer[at..at + length];
+            at += length;
+            entry
+        })
+    }
+
+    /// Drops the entries from number `count` on.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        while self.lengths.len() > count {
+            if let Some(length) = self.lengths.pop_back() {
+                self.buffer.truncate(self.buffer.len() - length);
+            }
+        }
+    }
+
+    /// Gives unused memory back.
+    pub(crate) fn shrink(&mut self) {
+        self.make_contiguous_room();
+        self.buffer.shrink_to_fit();
+        self.lengths.shrink_to_fit();
+    }
+
+    /// Bytes of heap this queue holds.
+    #[cfg(test)]
+    fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Reclaims what was popped: for nothing when all was, else once it is the larger half.
+    fn make_contiguous_room(&mut self) {
+        if self.lengths.is_empty() {
+            self.buffer.clear();
+            self.head = 0;
+        } else if self.head > self.buffer.len() / 2 {
+            self.buffer.drain(..self.head);
+            self.head = 0;
+        }
+    }
+}
+
+/// An entry being written at the end of a [`ByteQueue`]. Dropped without a commit it leaves nothing behind.
+pub(crate) struct Writer<'a> {
+    queue: &'a mut ByteQueue,
+    start: usize,
+}
+
+impl Writer<'_> {
+    /// Lends `room` more bytes; the caller keeps `used` of them through [`Writer::keep`].
+    pub(crate) fn room(&mut self, room: usize) -> &mut [u8] {
+        let end = self.queue.buffer.len();
+        self.queue.buffer.resize(end + room, 0);
+        &mut self.queue.buffer[end..]
+    }
+
+    /// Keeps the first `used` of the last `room` bytes lent.
+    pub(crate) fn keep(&mut self, room: usize, used: usize) {
+        let end = self.queue.buffer.len() - room.saturating_sub(used);
+        self.queue.buffer.truncate(end);
+    }
+
+    /// Makes an entry of all bytes kept and tells its length, or drops them and answers `None` when the queue was full already.
+    pub(crate) fn commit(self) -> Option<usize> {
+        let length = self.queue.buffer.len() - self.start;
+        if self.queue.buffer.len() - self.queue.head > self.queue.limit {
+            return None;
+        }
+        self.queue.lengths.push_back(length);
+        // The entry is complete: nothing to take back on drop.
+        let mut this = self;
+        this.start = this.queue.buffer.len();
+        Some(length)
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.queue.buffer.truncate(self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_are_kept_in_order() {
+        let mut queue = ByteQueue::new(64);
+        for entry in [&b"one"[..], b"", b"three"] {
+            assert!(queue.push(entry));
+        }
+        assert_eq!(queue.len(), 3);
+        assert_eq!(queue.iter_from(1).collect::<Vec<_>>(), [&b""[..], b"three"]);
+        assert_eq!(queue.front(), Some(&b"one"[..]));
+        assert_eq!(queue.pop(), Some(&b"one"[..]));
+        assert_eq!(queue.pop(), Some(&b""[..]));
+        assert!(queue.push(b"four"));
+        assert_eq!(queue.pop(), Some(&b"three"[..]));
+        assert_eq!(queue.pop(), Some(&b"four"[..]));
+        assert_eq!(queue.pop(), None);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn limit_counts_waiting_bytes_only() {
+        let mut queue = ByteQueue::new(10);
+        assert!(queue.push(&[1; 6]));
+        assert!(!queue.push(&[2; 5]));
+        assert!(queue.push(&[3; 4]));
+        assert_eq!(queue.pop(), Some(&[1; 6][..]));
+        assert!(queue.push(&[4; 6]));
+        assert_eq!(queue.pop(), Some(&[3; 4][..]));
+        assert_eq!(queue.pop(), Some(&[4; 6][..]));
+    }
+
+    #[test]
+    fn writer_keeps_only_what_is_committed() {
+        let mut queue = ByteQueue::new(8);
+        let mut writer = queue.writer();
+        writer.room(5).copy_from_slice(b"abcde");
+        writer.keep(5, 3);
+        writer.room(2).copy_from_slice(b"xy");
+        writer.keep(2, 2);
+        assert_eq!(writer.commit(), Some(5));
+        let mut writer = queue.writer();
+        writer.room(4).copy_from_slice(b"lost");
+        drop(writer);
+        let mut writer = queue.writer();
+        writer.room(4).copy_from_slice(b"full");
+        writer.keep(4, 4);
+        assert_eq!(writer.commit(), None);
+        assert_eq!(queue.pop(), Some(&b"abcxy"[..]));
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn truncate_drops_the_newest() {
+        let mut queue = ByteQueue::new(64);
+        for entry in [&b"a"[..], b"bb", b"ccc"] {
+            assert!(queue.push(entry));
+        }
+        queue.truncate(1);
+        assert!(queue.push(b"d"));
+        assert_eq!(queue.iter_from(0).collect::<Vec<_>>(), [&b"a"[..], b"d"]);
+    }
+
+    #[test]
+    fn steady_use_reuses_its_memory_and_shrink_gives_it_back() {
+        let mut queue = ByteQueue::new(4096);
+        for round in 0..100_u8 {
+            assert!(queue.push(&[round; 100]));
+            assert!(queue.push(&[round; 50]));
+            assert_eq!(queue.pop().map(<[u8]>::len), Some(100));
+            assert!(queue.push(&[round; 10]));
+            while queue.pop().is_some() {}
+        }
+        assert!(queue.capacity() <= 512, "{}", queue.capacity());
+        queue.shrink();
+        assert_eq!(queue.capacity(), 0);
+    }
+}

@@ -1,0 +1,122 @@
+//! The border to C: the only files besides the C ABI with `unsafe` in them.
+//!
+//! [`ffi`] declares what `openssl-sys` lacks; the other modules make safe verbs of it.
+
+pub(crate) mod addr;
+pub(crate) mod bio;
+pub(crate) mod context;
+pub(crate) mod ssl;
+
+/// Functions, constants and control numbers of libssl and libcrypto that `openssl-sys` does not declare.
+///
+/// All exist unchanged from OpenSSL 3.0 to 4.0; `vendor-notes.md` lists them with their headers.
+#[expect(non_camel_case_types, reason = "C names")]
+pub(crate) mod ffi {
+    use core::ffi::{c_char, c_int, c_uint, c_ushort, c_void};
+
+    pub(crate) use openssl_sys::{
+        BIO, BIO_CTRL_DGRAM_QUERY_MTU, BIO_CTRL_FLUSH, BIO_METHOD, BIO_clear_retry_flags,
+        BIO_get_data, BIO_meth_free, BIO_meth_new, BIO_meth_set_create__fixed_rust,
+        BIO_meth_set_ctrl__fixed_rust, BIO_meth_set_destroy__fixed_rust,
+        BIO_meth_set_puts__fixed_rust, BIO_meth_set_read__fixed_rust,
+        BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
+        ERR_clear_error, SSL, SSL_ERROR_SSL, SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN, SSL_ctrl,
+        SSL_do_handshake, SSL_get_error, SSL_get_rbio, SSL_pending, SSL_read_ex, SSL_shutdown,
+        SSL_write_ex,
+    };
+
+    /// `bio.h`: an opaque union of socket addresses.
+    #[expect(unreachable_pub, reason = "named by a `pub` trait implementation")]
+    pub enum BIO_ADDR {}
+    /// `timeval` as `DTLSv1_get_timeout` fills it in.
+    #[cfg(not(windows))]
+    pub(crate) use libc::timeval;
+    /// Winsock's `timeval`.
+    #[cfg(windows)]
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    pub(crate) struct timeval {
+        pub(crate) tv_sec: core::ffi::c_long,
+        pub(crate) tv_usec: core::ffi::c_long,
+    }
+
+    /// `ssl.h`: gets the last interval in microseconds, 0 for the first, and answers the next.
+    pub(crate) type DTLS_timer_cb = Option<unsafe extern "C" fn(*mut SSL, c_uint) -> c_uint>;
+
+    // bio.h
+    pub(crate) const BIO_TYPE_SOURCE_SINK: c_int = 0x0400;
+    pub(crate) const BIO_CTRL_PENDING: c_int = 10;
+    pub(crate) const BIO_CTRL_WPENDING: c_int = 13;
+    pub(crate) const BIO_CTRL_DUP: c_int = 12;
+    pub(crate) const BIO_CTRL_DGRAM_GET_MTU: c_int = 41;
+    pub(crate) const BIO_CTRL_DGRAM_SET_MTU: c_int = 42;
+    pub(crate) const BIO_CTRL_DGRAM_MTU_EXCEEDED: c_int = 43;
+    pub(crate) const BIO_CTRL_DGRAM_SET_PEER: c_int = 44;
+    pub(crate) const BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT: c_int = 45;
+    pub(crate) const BIO_CTRL_DGRAM_GET_PEER: c_int = 46;
+    pub(crate) const BIO_CTRL_DGRAM_GET_FALLBACK_MTU: c_int = 47;
+    pub(crate) const BIO_CTRL_DGRAM_GET_MTU_OVERHEAD: c_int = 49;
+    pub(crate) const BIO_CTRL_DGRAM_SET_PEEK_MODE: c_int = 71;
+
+    // ssl.h
+    pub(crate) const SSL_OP_COOKIE_EXCHANGE: u64 = 1 << 13;
+    pub(crate) const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
+    pub(crate) const DTLS_CTRL_HANDLE_TIMEOUT: c_int = 74;
+
+    // sslerr.h: reasons that a caller can act on
+    pub(crate) const ERR_LIB_SSL: c_int = 20;
+    pub(crate) const SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: c_int = 118;
+    pub(crate) const SSL_R_CERTIFICATE_VERIFY_FAILED: c_int = 134;
+    pub(crate) const SSL_R_VERSION_TOO_HIGH: c_int = 166;
+    pub(crate) const SSL_R_NO_CIPHERS_AVAILABLE: c_int = 181;
+    pub(crate) const SSL_R_NO_PROTOCOLS_AVAILABLE: c_int = 191;
+    pub(crate) const SSL_R_NO_SHARED_CIPHER: c_int = 193;
+    pub(crate) const SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: c_int = 199;
+    pub(crate) const SSL_R_PSK_IDENTITY_NOT_FOUND: c_int = 223;
+    pub(crate) const SSL_R_UNSUPPORTED_PROTOCOL: c_int = 258;
+    pub(crate) const SSL_R_UNSUPPORTED_SSL_VERSION: c_int = 259;
+    pub(crate) const SSL_R_WRONG_SSL_VERSION: c_int = 266;
+    pub(crate) const SSL_R_WRONG_VERSION_NUMBER: c_int = 267;
+    pub(crate) const SSL_R_READ_TIMEOUT_EXPIRED: c_int = 312;
+    pub(crate) const SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS: c_int = 376;
+    pub(crate) const SSL_R_VERSION_TOO_LOW: c_int = 396;
+    pub(crate) const SSL_R_NO_SHARED_GROUPS: c_int = 410;
+    /// Reasons from here on are alerts of the peer: this number plus the alert's.
+    pub(crate) const SSL_AD_REASON_OFFSET: c_int = 1000;
+
+    unsafe extern "C" {
+        // bio.h
+        pub(crate) fn BIO_up_ref(bio: *mut BIO) -> c_int;
+        pub(crate) fn BIO_free(bio: *mut BIO) -> c_int;
+        pub(crate) fn BIO_get_new_index() -> c_int;
+        pub(crate) fn BIO_ADDR_new() -> *mut BIO_ADDR;
+        pub(crate) fn BIO_ADDR_free(addr: *mut BIO_ADDR);
+        pub(crate) fn BIO_ADDR_rawmake(
+            addr: *mut BIO_ADDR,
+            family: c_int,
+            bytes: *const c_void,
+            length: usize,
+            port: c_ushort,
+        ) -> c_int;
+        #[cfg(test)]
+        pub(crate) fn BIO_ADDR_rawaddress(
+            addr: *const BIO_ADDR,
+            bytes: *mut c_void,
+            length: *mut usize,
+        ) -> c_int;
+        #[cfg(test)]
+        pub(crate) fn BIO_ADDR_rawport(addr: *const BIO_ADDR) -> c_ushort;
+
+        // ssl.h
+        pub(crate) fn DTLSv1_listen(ssl: *mut SSL, client: *mut BIO_ADDR) -> c_int;
+        pub(crate) fn DTLS_get_data_mtu(ssl: *const SSL) -> usize;
+        pub(crate) fn DTLS_set_timer_cb(ssl: *mut SSL, callback: DTLS_timer_cb);
+        pub(crate) fn SSL_set0_rbio(ssl: *mut SSL, bio: *mut BIO);
+        pub(crate) fn SSL_set0_wbio(ssl: *mut SSL, bio: *mut BIO);
+        pub(crate) fn SSL_has_pending(ssl: *const SSL) -> c_int;
+        pub(crate) fn SSL_clear_options(ssl: *mut SSL, options: u64) -> u64;
+        pub(crate) fn SSL_free_buffers(ssl: *mut SSL) -> c_int;
+        pub(crate) fn SSL_alloc_buffers(ssl: *mut SSL) -> c_int;
+        pub(crate) fn SSL_get0_peername(ssl: *mut SSL) -> *const c_char;
+    }
+}
