@@ -374,6 +374,11 @@ impl Connection {
         matches!(self.phase, Phase::Closed(_))
     }
 
+    /// Whether the peer sent close_notify: it will send no more, but still receives.
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.peer_closed
+    }
+
     /// What the handshake agreed on; `None` until it is complete.
     pub fn handshake_info(&self) -> Option<&HandshakeInfo> {
         self.info.as_deref()

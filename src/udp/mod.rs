@@ -1,0 +1,3 @@
+//! DTLS over UDP sockets.
+
+pub mod blocking;
