@@ -9,6 +9,7 @@ use crate::types::Mtu;
 const MIN_RETRANSMISSION: Duration = Duration::from_millis(16);
 /// libssl counts microseconds in 32 bits.
 const MAX_RETRANSMISSION: Duration = Duration::from_secs(3600);
+const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// How a connection uses the network: datagram size, timing, queues.
 ///
@@ -72,7 +73,7 @@ impl TransportConfig {
         self
     }
 
-    /// How long a handshake may take in all, restarts included. Default: 60 s. More than zero.
+    /// How long a handshake may take in all, restarts included. Default: 60 s. More than zero, at most a day.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
@@ -111,7 +112,7 @@ impl TransportConfig {
         {
             return out_of_range("the retransmission interval");
         }
-        if self.handshake_timeout.is_zero() {
+        if self.handshake_timeout.is_zero() || self.handshake_timeout > MAX_HANDSHAKE_TIMEOUT {
             return out_of_range("the handshake timeout");
         }
         if self.receive_queue < 16 * 1024 {
@@ -139,6 +140,7 @@ mod tests {
             config().retransmission(ms(200), ms(100)),
             config().retransmission(ms(200), Duration::MAX),
             config().handshake_timeout(Duration::ZERO),
+            config().handshake_timeout(Duration::MAX),
             config().receive_queue(16 * 1024 - 1),
             config().send_queue(64 * 1024 - 1),
         ] {

@@ -564,7 +564,8 @@ impl Connection {
                     if writer.commit().is_some() {
                         self.stats.messages_received += 1;
                         self.stats.message_bytes_received += length as u64;
-                        if was_empty {
+                        // Told once until it is taken, so that events stay few.
+                        if was_empty && !self.events.contains(&Event::Readable) {
                             self.events.push_back(Event::Readable);
                         }
                     } else {

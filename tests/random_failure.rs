@@ -1,0 +1,100 @@
+//! What happens when the random generator fails. A process of its own, since the generator is replaced for all of it.
+//!
+//! The tests share one generator, so they are one test.
+
+#![expect(unsafe_code, reason = "replaces OpenSSL's random generator")]
+
+use core::ffi::{c_double, c_int, c_uchar, c_void};
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use openssl_dtls::{
+    ClockAnchor, ConfigError, Connection, Context, CookieError, CookieRing, CookieSecret, Error,
+    Incoming, Listener, Psk, PskLookup,
+};
+
+/// `rand.h`: a table of functions, any of which may be null.
+#[repr(C)]
+struct RandMethod {
+    seed: Option<unsafe extern "C" fn(*const c_void, c_int) -> c_int>,
+    bytes: Option<unsafe extern "C" fn(*mut c_uchar, c_int) -> c_int>,
+    cleanup: Option<unsafe extern "C" fn()>,
+    add: Option<unsafe extern "C" fn(*const c_void, c_int, c_double) -> c_int>,
+    pseudorand: Option<unsafe extern "C" fn(*mut c_uchar, c_int) -> c_int>,
+    status: Option<unsafe extern "C" fn() -> c_int>,
+}
+
+unsafe extern "C" {
+    fn RAND_set_rand_method(method: *const RandMethod) -> c_int;
+}
+
+/// Whether the generator fails now; while it does not, it counts.
+static FAILS: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn bytes(buffer: *mut c_uchar, count: c_int) -> c_int {
+    if FAILS.load(Ordering::SeqCst) {
+        return 0;
+    }
+    for at in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: OpenSSL lends `count` bytes.
+        unsafe { ptr::write(buffer.add(at), (at * 7 + 1) as u8) };
+    }
+    1
+}
+
+unsafe extern "C" fn status() -> c_int {
+    1
+}
+
+static METHOD: RandMethod = RandMethod {
+    seed: None,
+    bytes: Some(bytes),
+    cleanup: None,
+    add: None,
+    pseudorand: Some(bytes),
+    status: Some(status),
+};
+
+#[test]
+fn a_failing_generator_is_an_error_of_the_call_that_needed_it() {
+    // SAFETY: the table lives for ever, and no other thread uses OpenSSL yet.
+    assert_eq!(unsafe { RAND_set_rand_method(&raw const METHOD) }, 1);
+
+    let start = Instant::now();
+    let anchor = ClockAnchor::new(start, SystemTime::now());
+    let psk = || Psk::new(b"sensor", b"0123456789abcdef").unwrap();
+    let server = Context::server(PskLookup::single(psk())).build().unwrap();
+    let client = Context::client().psk(psk()).build().unwrap();
+    let peer: SocketAddr = "192.0.2.1:4433".parse().unwrap();
+
+    let ring = CookieRing::random(anchor).unwrap();
+    let mut listener = Listener::new(&server, ring).unwrap();
+    let mut connection = Connection::client(&client, peer, None, start).unwrap();
+    let hello = connection.poll_transmit().unwrap().contents.to_vec();
+
+    FAILS.store(true, Ordering::SeqCst);
+
+    // A secret.
+    assert!(matches!(CookieSecret::random(), Err(CookieError::Random(_))));
+    assert!(matches!(CookieRing::random(anchor), Err(CookieError::Random(_))));
+
+    // A rotation that is due, days later: the error of the datagram that found it due, with its source inside.
+    let later = start + Duration::from_secs(30 * 24 * 3600);
+    let error = listener.handle_datagram(later, peer, &hello).unwrap_err();
+    assert!(matches!(error, Error::Cookie(CookieError::Random(_))), "{error:?}");
+    assert!(error.source().is_some_and(|cookie| cookie.source().is_some()), "{error:?}");
+
+    // A ClientHello cannot be made without random bytes.
+    let error = Connection::client(&client, peer, None, start).unwrap_err();
+    assert!(matches!(error, ConfigError::OpenSsl(_)), "{error:?}");
+
+    FAILS.store(false, Ordering::SeqCst);
+
+    // All of it recovers.
+    assert!(matches!(listener.handle_datagram(later, peer, &hello), Ok(Incoming::Reply(_))));
+    assert!(Connection::client(&client, peer, None, start).is_ok());
+    assert!(CookieSecret::random().is_ok());
+}
