@@ -64,7 +64,10 @@ impl CookieSecret {
     /// [`ConfigError::CookieSecretTooShort`].
     pub fn from_shared(bytes: &[u8]) -> Result<CookieSecret, ConfigError> {
         if bytes.len() < Self::LEN {
-            return Err(ConfigError::CookieSecretTooShort { min: Self::LEN, given: bytes.len() });
+            return Err(ConfigError::CookieSecretTooShort {
+                min: Self::LEN,
+                given: bytes.len(),
+            });
         }
         Ok(CookieSecret(Zeroizing::new(bytes.to_vec())))
     }
@@ -97,7 +100,10 @@ impl Mac {
             hash.update(&*padded);
             hash
         };
-        Mac { inner: absorb(0x36), outer: absorb(0x5c) }
+        Mac {
+            inner: absorb(0x36),
+            outer: absorb(0x5c),
+        }
     }
 
     fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -173,7 +179,9 @@ impl ClockAnchor {
     }
 
     fn step(&self, now: Instant) -> u64 {
-        let later = self.unix_time.saturating_add(now.saturating_duration_since(self.instant));
+        let later = self
+            .unix_time
+            .saturating_add(now.saturating_duration_since(self.instant));
         let earlier = self.instant.saturating_duration_since(now);
         later.saturating_sub(earlier).as_secs() / STEP_SECONDS
     }
@@ -216,7 +224,10 @@ impl CookieRing {
     /// # Errors
     ///
     /// [`CookieError::Random`] if the generator fails.
-    pub fn random_every(interval: Duration, anchor: ClockAnchor) -> Result<CookieRing, CookieError> {
+    pub fn random_every(
+        interval: Duration,
+        anchor: ClockAnchor,
+    ) -> Result<CookieRing, CookieError> {
         Ok(Self::new(&CookieSecret::random()?, anchor, Some(interval)))
     }
 
@@ -230,8 +241,18 @@ impl CookieRing {
         anchor: ClockAnchor,
         rotate_every: Option<Duration>,
     ) -> CookieRing {
-        let keys = Keys { current: Key::new(secret), since: anchor.instant, previous: None };
-        CookieRing { shared: Arc::new(Shared { anchor, rotate_every, keys: RwLock::new(keys) }) }
+        let keys = Keys {
+            current: Key::new(secret),
+            since: anchor.instant,
+            previous: None,
+        };
+        CookieRing {
+            shared: Arc::new(Shared {
+                anchor,
+                rotate_every,
+                keys: RwLock::new(keys),
+            }),
+        }
     }
 
     /// Makes cookies with `secret` from now on. Those of the secret before stay good until they expire, those of the one before
@@ -241,7 +262,11 @@ impl CookieRing {
     }
 
     fn install_key(&self, key: Key, now: Instant) {
-        let mut keys = self.shared.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self
+            .shared
+            .keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let retired = std::mem::replace(&mut keys.current, key);
         keys.previous = Some((retired, now + OVERLAP));
         keys.since = now;
@@ -297,7 +322,13 @@ impl CookieRing {
     }
 
     fn read<R>(&self, look: impl FnOnce(&Keys) -> R) -> R {
-        look(&self.shared.keys.read().unwrap_or_else(PoisonError::into_inner))
+        look(
+            &self
+                .shared
+                .keys
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -328,7 +359,12 @@ impl CookieCall {
         let mut bytes = [0; MAX_PREAMBLE_LEN];
         let length = preamble.len().min(MAX_PREAMBLE_LEN);
         bytes[..length].copy_from_slice(&preamble[..length]);
-        CookieCall { ring: ring.clone(), now, peer, preamble: (bytes, length) }
+        CookieCall {
+            ring: ring.clone(),
+            now,
+            peer,
+            preamble: (bytes, length),
+        }
     }
 
     fn preamble(&self) -> &[u8] {
@@ -376,7 +412,10 @@ pub(crate) fn install(builder: &mut SslContextBuilder) -> Result<(), ErrorStack>
 
 /// Parks what the callbacks need to know, for the next call into libssl.
 pub(crate) fn park(ssl: &mut SslRef, call: CookieCall) -> Result<(), ErrorStack> {
-    let parked = Parked { call: Some(call), error: None };
+    let parked = Parked {
+        call: Some(call),
+        error: None,
+    };
     ssl.set_ex_data(parking_place()?, parked);
     Ok(())
 }
@@ -399,7 +438,10 @@ fn generate(ssl: &SslRef, out: &mut [u8]) -> Result<usize, CookieError> {
     call.ring.rotate_if_due(call.now)?;
     let available = out.len();
     let Some(out) = out.get_mut(..COOKIE_LEN) else {
-        return Err(CookieError::BufferTooSmall { needed: COOKIE_LEN, available });
+        return Err(CookieError::BufferTooSmall {
+            needed: COOKIE_LEN,
+            available,
+        });
     };
     out.copy_from_slice(&call.ring.mint(call.now, call.peer, call.preamble()));
     Ok(COOKIE_LEN)
@@ -407,7 +449,9 @@ fn generate(ssl: &SslRef, out: &mut [u8]) -> Result<usize, CookieError> {
 
 fn verify(ssl: &SslRef, cookie: &[u8]) -> Result<bool, CookieError> {
     let call = call_of(ssl)?;
-    Ok(call.ring.check(call.now, call.peer, call.preamble(), cookie))
+    Ok(call
+        .ring
+        .check(call.now, call.peer, call.preamble(), cookie))
 }
 
 /// Keeps the first error of a call for [`take_error`], and answers an empty stack: the error is told there.
@@ -417,7 +461,13 @@ fn park_error(ssl: &mut SslRef, error: CookieError) -> ErrorStack {
             Some(parked) => {
                 parked.error.get_or_insert(error);
             }
-            None => ssl.set_ex_data(index, Parked { call: None, error: Some(error) }),
+            None => ssl.set_ex_data(
+                index,
+                Parked {
+                    call: None,
+                    error: Some(error),
+                },
+            ),
         }
     }
     ErrorStack::get()

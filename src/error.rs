@@ -35,9 +35,6 @@ pub enum ConfigError {
         /// The key's type by its OpenSSL name.
         kind: String,
     },
-    /// A server with neither a certificate nor pre-shared keys.
-    #[error("a server needs a certificate, pre-shared keys, or both")]
-    NoCredentials,
     /// No suite is left that this configuration could use.
     #[error("no cipher suite is left for these versions and credentials")]
     NoCipherSuites,
@@ -104,6 +101,15 @@ pub enum ConfigError {
         max: usize,
         /// Number of bytes given.
         given: usize,
+    },
+    /// A PSK identity with a zero byte in it, which C would take for its end.
+    #[error("a PSK identity must not contain a zero byte")]
+    PskIdentityHasZero,
+    /// A closure given to `configure` turned off what only `dangerous()` may.
+    #[error("the configure closure turned off {what}")]
+    Weakened {
+        /// What was turned off.
+        what: &'static str,
     },
     /// Shared bytes for a cookie secret that are too few.
     #[error("a cookie secret needs at least {min} bytes, not {given}")]

@@ -80,24 +80,89 @@ const fn rule(
     places: core::ops::RangeInclusive<u16>,
     max_len: MaxLen,
 ) -> Rule {
-    Rule { receiver, message_type, places, max_len }
+    Rule {
+        receiver,
+        message_type,
+        places,
+        max_len,
+    }
 }
 
 /// RFC 5246, 7.3, with the lengths libssl takes (statem_clnt.c and statem_srvr.c, `max_message_size`), or less where no honest peer
 /// comes near them. Finished comes encrypted.
 const RULES: [Rule; 12] = [
-    rule(Role::Server, message::CLIENT_HELLO, 0..=0, MaxLen::Bytes(65_536)),
-    rule(Role::Server, message::CERTIFICATE, 1..=1, MaxLen::CertificateList),
-    rule(Role::Server, message::CLIENT_KEY_EXCHANGE, 1..=2, MaxLen::Bytes(2_048)),
-    rule(Role::Server, message::CERTIFICATE_VERIFY, 3..=3, MaxLen::Bytes(16_384)),
-    rule(Role::Client, message::SERVER_HELLO, 0..=0, MaxLen::Bytes(20_000)),
-    rule(Role::Client, message::CERTIFICATE, 1..=1, MaxLen::CertificateList),
-    rule(Role::Client, message::CERTIFICATE_STATUS, 2..=2, MaxLen::Bytes(16_384)),
-    rule(Role::Client, message::SERVER_KEY_EXCHANGE, 1..=3, MaxLen::Bytes(16_384)),
-    rule(Role::Client, message::CERTIFICATE_REQUEST, 1..=4, MaxLen::CertificateList),
-    rule(Role::Client, message::SERVER_HELLO_DONE, 1..=5, MaxLen::Bytes(0)),
-    rule(Role::Client, message::NEW_SESSION_TICKET, 1..=6, MaxLen::Bytes(16_384)),
-    rule(Role::Client, message::HELLO_VERIFY_REQUEST, 0..=0, MaxLen::Bytes(258)),
+    rule(
+        Role::Server,
+        message::CLIENT_HELLO,
+        0..=0,
+        MaxLen::Bytes(65_536),
+    ),
+    rule(
+        Role::Server,
+        message::CERTIFICATE,
+        1..=1,
+        MaxLen::CertificateList,
+    ),
+    rule(
+        Role::Server,
+        message::CLIENT_KEY_EXCHANGE,
+        1..=2,
+        MaxLen::Bytes(2_048),
+    ),
+    rule(
+        Role::Server,
+        message::CERTIFICATE_VERIFY,
+        3..=3,
+        MaxLen::Bytes(16_384),
+    ),
+    rule(
+        Role::Client,
+        message::SERVER_HELLO,
+        0..=0,
+        MaxLen::Bytes(20_000),
+    ),
+    rule(
+        Role::Client,
+        message::CERTIFICATE,
+        1..=1,
+        MaxLen::CertificateList,
+    ),
+    rule(
+        Role::Client,
+        message::CERTIFICATE_STATUS,
+        2..=2,
+        MaxLen::Bytes(16_384),
+    ),
+    rule(
+        Role::Client,
+        message::SERVER_KEY_EXCHANGE,
+        1..=3,
+        MaxLen::Bytes(16_384),
+    ),
+    rule(
+        Role::Client,
+        message::CERTIFICATE_REQUEST,
+        1..=4,
+        MaxLen::CertificateList,
+    ),
+    rule(
+        Role::Client,
+        message::SERVER_HELLO_DONE,
+        1..=5,
+        MaxLen::Bytes(0),
+    ),
+    rule(
+        Role::Client,
+        message::NEW_SESSION_TICKET,
+        1..=6,
+        MaxLen::Bytes(16_384),
+    ),
+    rule(
+        Role::Client,
+        message::HELLO_VERIFY_REQUEST,
+        0..=0,
+        MaxLen::Bytes(258),
+    ),
 ];
 
 impl Gate {
@@ -125,7 +190,10 @@ impl Gate {
     /// A server that asked for a cookie does so again; whatever comes before that answers the try that failed.
     pub(crate) fn for_next_try(&self) -> Gate {
         let verify_first = self.verify_seen || self.verify_first;
-        Gate { verify_first, ..Gate::new(self.role, self.max_certificate_list as usize) }
+        Gate {
+            verify_first,
+            ..Gate::new(self.role, self.max_certificate_list as usize)
+        }
     }
 
     /// A listener took this ClientHello already.
@@ -179,8 +247,11 @@ impl Gate {
             return Err(DropReason::UnexpectedMessage);
         }
         if !self.established {
-            let limit =
-                if self.cipher_spec_seen { MAX_KEYED_RECORDS } else { MAX_EARLY_RECORDS };
+            let limit = if self.cipher_spec_seen {
+                MAX_KEYED_RECORDS
+            } else {
+                MAX_EARLY_RECORDS
+            };
             if self.next_epoch_records >= limit {
                 return Err(DropReason::TooManyEarlyRecords);
             }
@@ -238,7 +309,12 @@ impl Gate {
     }
 
     fn check(&self, fragment: &Fragment<'_>) -> Result<(), DropReason> {
-        let &Fragment { message_type, length, message_seq, .. } = fragment;
+        let &Fragment {
+            message_type,
+            length,
+            message_seq,
+            ..
+        } = fragment;
         if self.role == Role::Client && message_type == message::HELLO_REQUEST {
             return Err(DropReason::RepeatedHello);
         }
@@ -304,7 +380,12 @@ impl Gate {
     }
 
     fn take(&mut self, fragment: &Fragment<'_>) {
-        let &Fragment { message_type, length, message_seq, .. } = fragment;
+        let &Fragment {
+            message_type,
+            length,
+            message_seq,
+            ..
+        } = fragment;
         match message_type {
             message::HELLO_VERIFY_REQUEST => {
                 self.verify_seen = true;

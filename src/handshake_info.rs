@@ -31,7 +31,8 @@ impl HandshakeInfo {
         }
         HandshakeInfo {
             version: ssl.version2(),
-            cipher_suite: cipher.map_or("", |cipher| cipher.standard_name().unwrap_or(cipher.name())),
+            cipher_suite: cipher
+                .map_or("", |cipher| cipher.standard_name().unwrap_or(cipher.name())),
             peer_chain,
             verified_name: bound.verified_name(),
             server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),

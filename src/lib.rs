@@ -98,13 +98,16 @@ pub mod udp;
 mod wire;
 
 pub use connection::Connection;
-pub use context::*;
+pub use context::{
+    ClientCertificates, Context, ContextBuilder, Credentials, Dangerous, ForClient, ForServer,
+    Identity, Psk, PskKey, PskLookup,
+};
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use error::{ConfigError, CookieError, Error, RecvError, SendError};
 pub use handshake_info::HandshakeInfo;
 pub use listener::{Incoming, Listener, ListenerStats};
 pub use openssl;
-pub use server_name::ServerName;
+pub use server_name::{DnsName, ServerName};
 pub use stats::Stats;
 pub use transport::TransportConfig;
 pub use types::{

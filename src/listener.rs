@@ -98,7 +98,10 @@ impl Listener {
             Err(reason) => return Ok(self.dropped(reason)),
         };
         self.ring.rotate_if_due(now)?;
-        if !self.ring.check(now, path.peer, hello.preamble, hello.cookie) {
+        if !self
+            .ring
+            .check(now, path.peer, hello.preamble, hello.cookie)
+        {
             if !hello.cookie.is_empty() {
                 self.stats.drops.add(DropReason::BadCookie);
             }
@@ -140,7 +143,10 @@ impl Listener {
             return self.dropped(DropReason::AmplificationLimit);
         }
         self.stats.cookies_sent += 1;
-        Incoming::Reply(Transmit { path, contents: &self.reply[..length] })
+        Incoming::Reply(Transmit {
+            path,
+            contents: &self.reply[..length],
+        })
     }
 
     /// Makes a connection of a hello whose cookie is good.
@@ -152,12 +158,19 @@ impl Listener {
         datagram: &[u8],
     ) -> Result<Incoming<'_>, Error> {
         let mut ssl = self.context.new_ssl(None)?;
-        cookie::park(&mut ssl, CookieCall::new(&self.ring, now, path.peer, hello.preamble))
-            .map_err(Error::Protocol)?;
+        cookie::park(
+            &mut ssl,
+            CookieCall::new(&self.ring, now, path.peer, hello.preamble),
+        )
+        .map_err(Error::Protocol)?;
         let mut bound =
             BoundSsl::new(ssl, path.peer, self.context.transport()).map_err(Error::Protocol)?;
         let outcome = bound
-            .listen(self.context.cookie_context()?, self.context.ssl_context(), hello.record.bytes)
+            .listen(
+                self.context.cookie_context()?,
+                self.context.ssl_context(),
+                hello.record.bytes,
+            )
             .map_err(Error::Protocol)?;
         // A callback's error wins over what libssl makes of it, which is a wrong cookie.
         if let Some(error) = cookie::take_error(bound.ssl_mut()) {

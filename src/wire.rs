@@ -91,7 +91,15 @@ pub(crate) fn split_record(datagram: &[u8]) -> Result<(Record<'_>, &[u8]), DropR
         Some((bytes, rest)) if length <= MAX_PAYLOAD_LEN => {
             let epoch = u16::from_be_bytes([e0, e1]);
             let sequence = u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]);
-            Ok((Record { content_type, epoch, sequence, bytes }, rest))
+            Ok((
+                Record {
+                    content_type,
+                    epoch,
+                    sequence,
+                    bytes,
+                },
+                rest,
+            ))
         }
         _ => Err(DropReason::BadLength),
     }
@@ -129,12 +137,24 @@ pub(crate) fn split_fragment(payload: &[u8]) -> Result<(Fragment<'_>, &[u8]), Dr
         return Err(DropReason::BadFragment);
     };
     let message_seq = u16::from_be_bytes([s0, s1]);
-    Ok((Fragment { message_type, length, message_seq, offset, body }, rest))
+    Ok((
+        Fragment {
+            message_type,
+            length,
+            message_seq,
+            offset,
+            body,
+        },
+        rest,
+    ))
 }
 
 /// Whether a datagram we send begins with a message of a handshake: a flight, not an alert or a message of the program.
 pub(crate) fn carries_handshake(datagram: &[u8]) -> bool {
-    matches!(datagram.first(), Some(&(content::HANDSHAKE | content::CHANGE_CIPHER_SPEC)))
+    matches!(
+        datagram.first(),
+        Some(&(content::HANDSHAKE | content::CHANGE_CIPHER_SPEC))
+    )
 }
 
 /// A ClientHello as far as a stateless server reads it.

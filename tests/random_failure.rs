@@ -78,14 +78,28 @@ fn a_failing_generator_is_an_error_of_the_call_that_needed_it() {
     FAILS.store(true, Ordering::SeqCst);
 
     // A secret.
-    assert!(matches!(CookieSecret::random(), Err(CookieError::Random(_))));
-    assert!(matches!(CookieRing::random(anchor), Err(CookieError::Random(_))));
+    assert!(matches!(
+        CookieSecret::random(),
+        Err(CookieError::Random(_))
+    ));
+    assert!(matches!(
+        CookieRing::random(anchor),
+        Err(CookieError::Random(_))
+    ));
 
     // A rotation that is due, days later: the error of the datagram that found it due, with its source inside.
     let later = start + Duration::from_secs(30 * 24 * 3600);
     let error = listener.handle_datagram(later, peer, &hello).unwrap_err();
-    assert!(matches!(error, Error::Cookie(CookieError::Random(_))), "{error:?}");
-    assert!(error.source().is_some_and(|cookie| cookie.source().is_some()), "{error:?}");
+    assert!(
+        matches!(error, Error::Cookie(CookieError::Random(_))),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .source()
+            .is_some_and(|cookie| cookie.source().is_some()),
+        "{error:?}"
+    );
 
     // A ClientHello cannot be made without random bytes.
     let error = Connection::client(&client, peer, None, start).unwrap_err();
@@ -94,7 +108,10 @@ fn a_failing_generator_is_an_error_of_the_call_that_needed_it() {
     FAILS.store(false, Ordering::SeqCst);
 
     // All of it recovers.
-    assert!(matches!(listener.handle_datagram(later, peer, &hello), Ok(Incoming::Reply(_))));
+    assert!(matches!(
+        listener.handle_datagram(later, peer, &hello),
+        Ok(Incoming::Reply(_))
+    ));
     assert!(Connection::client(&client, peer, None, start).is_ok());
     assert!(CookieSecret::random().is_ok());
 }

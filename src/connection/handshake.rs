@@ -54,7 +54,10 @@ impl Handshake {
 
     pub(super) fn next_timeout(&self) -> Instant {
         let believed_at = self.held_alert.map(|(_, at)| at);
-        [self.retransmit_at, believed_at].into_iter().flatten().fold(self.deadline, Instant::min)
+        [self.retransmit_at, believed_at]
+            .into_iter()
+            .flatten()
+            .fold(self.deadline, Instant::min)
     }
 
     /// Looks at what libssl just queued, from entry `queued` on, and at its timer.

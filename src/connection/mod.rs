@@ -20,9 +20,7 @@ use crate::server_name::ServerName;
 use crate::stats::Stats;
 use crate::sys::bio::DatagramBio;
 use crate::sys::ssl::{BoundSsl, Outcome, Read};
-use crate::types::{
-    AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit,
-};
+use crate::types::{AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit};
 use crate::wire::{self, Record};
 
 /// The largest message DTLS has, in bytes (RFC 6347, 4.1).
@@ -240,7 +238,10 @@ impl Connection {
         .pop()?;
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;
-        Some(Transmit { path: self.path, contents })
+        Some(Transmit {
+            path: self.path,
+            contents,
+        })
     }
 
     /// The next event.
@@ -407,8 +408,10 @@ impl Connection {
     /// (RFC 6347, 4.2.8). Always `false` on a client.
     pub fn starts_new_handshake(&self, datagram: &[u8]) -> bool {
         self.role == Role::Server
-            && wire::first_client_hello(datagram)
-                .is_ok_and(|hello| self.client_random.is_none_or(|random| random != *hello.random))
+            && wire::first_client_hello(datagram).is_ok_and(|hello| {
+                self.client_random
+                    .is_none_or(|random| random != *hello.random)
+            })
     }
 
     fn count_received(&mut self, bytes: usize) {
@@ -466,8 +469,9 @@ impl Connection {
                     self.stats.drops.add(DropReason::AlertOverruled);
                 }
                 if self.role == Role::Server && self.client_random.is_none() {
-                    self.client_random =
-                        wire::first_client_hello(record.bytes).ok().map(|hello| *hello.random);
+                    self.client_random = wire::first_client_hello(record.bytes)
+                        .ok()
+                        .map(|hello| *hello.random);
                 }
             }
             self.step_handshake(now, record.bytes)
@@ -556,7 +560,11 @@ impl Connection {
         while let Phase::Established(bound) = &mut self.phase {
             let queued = bound.state().output.len();
             let was_empty = self.received.is_empty();
-            let room = if input.is_empty() { MAX_MESSAGE } else { input.len() };
+            let room = if input.is_empty() {
+                MAX_MESSAGE
+            } else {
+                input.len()
+            };
             let mut writer = self.received.writer();
             let (read, was_read) = bound.read(input, room, &mut writer);
             let more = match read {
@@ -610,12 +618,18 @@ impl Connection {
             return;
         };
         let output = &mut bound.state_mut().output;
-        let is_flight = output.iter_from(queued).next().is_some_and(wire::carries_handshake);
+        let is_flight = output
+            .iter_from(queued)
+            .next()
+            .is_some_and(wire::carries_handshake);
         if !is_flight {
             return;
         }
         let interval = self.context.transport().first_retransmission;
-        if self.repeated_at.is_some_and(|at| now.saturating_duration_since(at) < interval) {
+        if self
+            .repeated_at
+            .is_some_and(|at| now.saturating_duration_since(at) < interval)
+        {
             output.truncate(queued);
             self.stats.drops.add(DropReason::FlightRepeated);
         } else {
@@ -631,10 +645,14 @@ impl Connection {
             Phase::Established(bound) => bound.state_mut(),
             Phase::Closed(_) => return,
         };
-        self.stats.drops.add_many(DropReason::SendQueueFull, std::mem::take(&mut state.lost_full));
-        self.stats
-            .drops
-            .add_many(DropReason::AmplificationLimit, std::mem::take(&mut state.lost_allowance));
+        self.stats.drops.add_many(
+            DropReason::SendQueueFull,
+            std::mem::take(&mut state.lost_full),
+        );
+        self.stats.drops.add_many(
+            DropReason::AmplificationLimit,
+            std::mem::take(&mut state.lost_allowance),
+        );
         self.stats.retransmissions += std::mem::take(&mut state.timer.expired);
     }
 

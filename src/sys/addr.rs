@@ -24,10 +24,8 @@ foreign_type! {
     fn drop = ffi::BIO_ADDR_free;
 
     /// An owned `BIO_ADDR`; made by `BIO_ADDR_new`, which clears it to `AF_UNSPEC`.
-    #[expect(unreachable_pub, reason = "the macro writes `pub`")]
     pub struct BioAddr;
     /// A borrowed `BIO_ADDR`.
-    #[expect(unreachable_pub, reason = "the macro writes `pub`")]
     pub struct BioAddrRef;
 }
 

@@ -26,10 +26,8 @@ foreign_type! {
     fn drop = ffi::BIO_meth_free;
 
     /// The table of functions of a BIO.
-    #[expect(unreachable_pub, reason = "the macro writes `pub`")]
     pub struct BioMethod;
     /// A borrowed table.
-    #[expect(unreachable_pub, reason = "the macro writes `pub`")]
     pub struct BioMethodRef;
 }
 

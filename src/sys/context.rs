@@ -1,1 +1,104 @@
-//! placeholder until the context branch lands
+//! What contexts need beyond the safe API of `openssl`.
+
+use core::ffi::{c_int, c_long};
+use core::ptr;
+
+use foreign_types::ForeignTypeRef;
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslContextBuilder, SslContextRef, SslMethod, SslRef};
+
+use super::ffi;
+
+/// Whether `ssl` speaks DTLS. Corresponds to `SSL_is_dtls`.
+pub(crate) fn is_dtls(ssl: &SslRef) -> bool {
+    // SAFETY: `ssl` is valid.
+    unsafe { ffi::SSL_is_dtls(ssl.as_ptr()) == 1 }
+}
+
+/// Sets on one connection what must hold on each, whoever made its context.
+///
+/// The MTU is ours to say, not the BIO's; renegotiation is refused; encrypt-then-MAC is not offered, since with it one forged
+/// record ends an established connection. Corresponds to `SSL_set_options`.
+pub(crate) fn set_invariants(ssl: &mut SslRef) {
+    let options =
+        ffi::SSL_OP_NO_QUERY_MTU | ffi::SSL_OP_NO_RENEGOTIATION | ffi::SSL_OP_NO_ENCRYPT_THEN_MAC;
+    // SAFETY: `ssl` is valid.
+    unsafe { ffi::SSL_set_options(ssl.as_ptr(), options) };
+}
+
+/// The most bytes of certificates that `ssl` takes from its peer. Corresponds to `SSL_get_max_cert_list`.
+pub(crate) fn max_certificate_list(ssl: &SslRef) -> usize {
+    // SAFETY: `ssl` is valid; the control takes no argument.
+    let bytes = unsafe {
+        ffi::SSL_ctrl(
+            ssl.as_ptr(),
+            ffi::SSL_CTRL_GET_MAX_CERT_LIST,
+            0,
+            ptr::null_mut(),
+        )
+    };
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+/// Corresponds to `SSL_CTX_set_max_cert_list`.
+pub(crate) fn set_max_certificate_list(builder: &mut SslContextBuilder, bytes: usize) {
+    let bytes = c_long::try_from(bytes).unwrap_or(c_long::MAX);
+    // SAFETY: the context is valid, and the control takes a number.
+    unsafe {
+        ffi::SSL_CTX_ctrl(
+            builder.as_ptr(),
+            ffi::SSL_CTRL_SET_MAX_CERT_LIST,
+            bytes,
+            ptr::null_mut(),
+        )
+    };
+}
+
+/// A new context with the method of `context` and nothing else of it.
+pub(crate) fn sibling(context: &SslContextRef) -> Result<SslContextBuilder, ErrorStack> {
+    // SAFETY: `context` is valid.
+    let method = unsafe { ffi::SSL_CTX_get_ssl_method(context.as_ptr()) };
+    // SAFETY: methods are tables that live for ever, and a context always has one.
+    SslContextBuilder::new(unsafe { SslMethod::from_ptr(method) })
+}
+
+/// Whether a client would offer a suite on `ssl`. Corresponds to `SSL_get1_supported_ciphers`.
+pub(crate) fn offers_a_cipher(ssl: &SslRef) -> bool {
+    // SAFETY: `ssl` is valid; the caller owns the stack, whose entries live for ever.
+    let stack = unsafe { ffi::SSL_get1_supported_ciphers(ssl.as_ptr()) }.cast();
+    // SAFETY: counting a null stack answers -1.
+    let count = unsafe { ffi::OPENSSL_sk_num(stack) };
+    // SAFETY: owned here; null is allowed.
+    unsafe { ffi::OPENSSL_sk_free(stack) };
+    count > 0
+}
+
+/// How a server authenticates itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Authentication {
+    Rsa,
+    Ecdsa,
+    Psk,
+    /// Suites of TLS 1.3, without authentication, or of national standards.
+    Other,
+}
+
+/// How the server authenticates itself in each suite `ssl` allows. Corresponds to `SSL_get_ciphers` and
+/// `SSL_CIPHER_get_auth_nid`.
+pub(crate) fn cipher_authentications(ssl: &SslRef) -> impl Iterator<Item = Authentication> {
+    // SAFETY: `ssl` is valid and keeps the stack.
+    let stack = unsafe { ffi::SSL_get_ciphers(ssl.as_ptr()) }.cast();
+    // SAFETY: counting a null stack answers -1.
+    let count: c_int = unsafe { ffi::OPENSSL_sk_num(stack) };
+    (0..count).map(move |index| {
+        // SAFETY: `index` is below the count, and nobody changes the list of a frozen context's `SSL` meanwhile.
+        let cipher = unsafe { ffi::OPENSSL_sk_value(stack, index) };
+        // SAFETY: entries are ciphers, which live for ever.
+        match unsafe { ffi::SSL_CIPHER_get_auth_nid(cipher.cast()) } {
+            ffi::NID_AUTH_RSA => Authentication::Rsa,
+            ffi::NID_AUTH_ECDSA => Authentication::Ecdsa,
+            ffi::NID_AUTH_PSK => Authentication::Psk,
+            _ => Authentication::Other,
+        }
+    })
+}

@@ -20,9 +20,10 @@ pub(crate) mod ffi {
         BIO_meth_set_ctrl__fixed_rust, BIO_meth_set_destroy__fixed_rust,
         BIO_meth_set_puts__fixed_rust, BIO_meth_set_read__fixed_rust,
         BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
-        ERR_clear_error, SSL, SSL_ERROR_SSL, SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN, SSL_ctrl,
-        SSL_do_handshake, SSL_get_error, SSL_get_rbio, SSL_pending, SSL_read_ex, SSL_shutdown,
-        SSL_write_ex,
+        ERR_clear_error, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, SSL, SSL_CIPHER,
+        SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN, SSL_METHOD,
+        SSL_ctrl, SSL_do_handshake, SSL_get_error, SSL_get_rbio, SSL_pending, SSL_read_ex,
+        SSL_shutdown, SSL_write_ex, stack_st_SSL_CIPHER,
     };
 
     /// `bio.h`: an opaque union of socket addresses.
@@ -59,9 +60,19 @@ pub(crate) mod ffi {
     pub(crate) const BIO_CTRL_DGRAM_SET_PEEK_MODE: c_int = 71;
 
     // ssl.h
+    pub(crate) const SSL_OP_NO_QUERY_MTU: u64 = 1 << 12;
     pub(crate) const SSL_OP_COOKIE_EXCHANGE: u64 = 1 << 13;
+    pub(crate) const SSL_OP_NO_ENCRYPT_THEN_MAC: u64 = 1 << 19;
+    pub(crate) const SSL_OP_NO_RENEGOTIATION: u64 = 1 << 30;
+    pub(crate) const SSL_CTRL_GET_MAX_CERT_LIST: c_int = 50;
+    pub(crate) const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;
     pub(crate) const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
     pub(crate) const DTLS_CTRL_HANDLE_TIMEOUT: c_int = 74;
+
+    // obj_mac.h: how a suite authenticates
+    pub(crate) const NID_AUTH_RSA: c_int = 1046;
+    pub(crate) const NID_AUTH_ECDSA: c_int = 1047;
+    pub(crate) const NID_AUTH_PSK: c_int = 1048;
 
     // sslerr.h: reasons that a caller can act on
     pub(crate) const ERR_LIB_SSL: c_int = 20;
@@ -114,6 +125,12 @@ pub(crate) mod ffi {
         pub(crate) fn SSL_set0_rbio(ssl: *mut SSL, bio: *mut BIO);
         pub(crate) fn SSL_set0_wbio(ssl: *mut SSL, bio: *mut BIO);
         pub(crate) fn SSL_has_pending(ssl: *const SSL) -> c_int;
+        pub(crate) fn SSL_is_dtls(ssl: *const SSL) -> c_int;
+        pub(crate) fn SSL_get_ciphers(ssl: *const SSL) -> *mut stack_st_SSL_CIPHER;
+        pub(crate) fn SSL_get1_supported_ciphers(ssl: *mut SSL) -> *mut stack_st_SSL_CIPHER;
+        pub(crate) fn SSL_CIPHER_get_auth_nid(cipher: *const SSL_CIPHER) -> c_int;
+        pub(crate) fn SSL_CTX_get_ssl_method(context: *const SSL_CTX) -> *const SSL_METHOD;
+        pub(crate) fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
         pub(crate) fn SSL_clear_options(ssl: *mut SSL, options: u64) -> u64;
         pub(crate) fn SSL_free_buffers(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_alloc_buffers(ssl: *mut SSL) -> c_int;

@@ -125,7 +125,9 @@ impl Client {
         peer: SocketAddr,
         server_name: Option<ServerName>,
     ) -> Result<Client, ClientError> {
-        let connected = socket.peer_addr().is_ok_and(|connected_to| connected_to == peer);
+        let connected = socket
+            .peer_addr()
+            .is_ok_and(|connected_to| connected_to == peer);
         Self::start(context, socket, peer, connected, server_name)
     }
 
@@ -306,7 +308,9 @@ impl Client {
         };
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(None),
-            _ if is_icmp(&error) => self.unreachable(error, &lock(&self.connection)).map(|()| None),
+            _ if is_icmp(&error) => self
+                .unreachable(error, &lock(&self.connection))
+                .map(|()| None),
             _ => Err(error.into()),
         }
     }
@@ -401,7 +405,10 @@ fn connected_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Whether the system reports an ICMP message: port unreachable, or on Windows its reset.
 fn is_icmp(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+    )
 }
 
 /// A panic of another thread leaves the connection as libssl left it, which is safe to go on with.

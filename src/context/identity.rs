@@ -1,0 +1,160 @@
+//! A certificate, its chain and its private key.
+
+use std::fmt;
+use std::path::Path;
+
+use openssl::error::ErrorStack;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::SslContextBuilder;
+use openssl::x509::X509;
+use zeroize::Zeroizing;
+
+use crate::error::ConfigError;
+
+/// A certificate with the chain above it, and its private key.
+#[derive(Clone)]
+pub struct Identity {
+    /// The leaf first.
+    chain: Vec<X509>,
+    key: PKey<Private>,
+}
+
+impl Identity {
+    /// Takes what is parsed already: the certificate, then those above it, and the key, which may live in an HSM or a provider.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NoCertificate`], [`ConfigError::KeyMismatch`].
+    pub fn from_parts(chain: Vec<X509>, key: PKey<Private>) -> Result<Identity, ConfigError> {
+        let leaf = chain.first().ok_or(ConfigError::NoCertificate)?;
+        if !leaf
+            .public_key()
+            .map_err(parse("certificate"))?
+            .public_eq(&key)
+        {
+            return Err(ConfigError::KeyMismatch);
+        }
+        Ok(Identity { chain, key })
+    }
+
+    /// Parses PEM: `chain` holds the certificate and then those above it, `key` the private key, which must not be encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Parse`], and those of [`from_parts`](Self::from_parts).
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity, ConfigError> {
+        // With a passphrase given libcrypto never asks for one on the terminal.
+        Self::from_pem_encrypted(chain, key, b"")
+    }
+
+    /// As [`from_pem`](Self::from_pem), with a key that `passphrase` decrypts.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_pem_encrypted(
+        chain: &[u8],
+        key: &[u8],
+        passphrase: &[u8],
+    ) -> Result<Identity, ConfigError> {
+        let key =
+            PKey::private_key_from_pem_passphrase(key, passphrase).map_err(parse("private key"))?;
+        Self::from_parts(certificates_from_pem(chain)?, key)
+    }
+
+    /// Parses DER: the certificate, then those above it, one each, and the private key in PKCS#8 or its own format.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(chain: &[&[u8]], key: &[u8]) -> Result<Identity, ConfigError> {
+        let key = PKey::private_key_from_der(key).map_err(parse("private key"))?;
+        let chain: Result<_, _> = chain.iter().map(|der| X509::from_der(der)).collect();
+        Self::from_parts(chain.map_err(parse("certificate"))?, key)
+    }
+
+    /// Opens a PKCS#12 archive: the certificate, those above it, and the key.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NoPrivateKey`], and those of [`from_pem`](Self::from_pem).
+    pub fn from_pkcs12(der: &[u8], password: &str) -> Result<Identity, ConfigError> {
+        // C would take the zero byte for the password's end.
+        if password.contains('\0') {
+            return Err(ConfigError::Parse {
+                what: "PKCS#12 archive",
+                source: ErrorStack::get(),
+            });
+        }
+        let parsed = Pkcs12::from_der(der)
+            .and_then(|archive| archive.parse2(password))
+            .map_err(parse("PKCS#12 archive"))?;
+        let mut chain: Vec<X509> = parsed.cert.into_iter().collect();
+        chain.extend(parsed.ca.into_iter().flatten());
+        Self::from_parts(chain, parsed.pkey.ok_or(ConfigError::NoPrivateKey)?)
+    }
+
+    /// Reads PEM from two files, as [`from_pem`](Self::from_pem).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::File`], and those of [`from_pem`](Self::from_pem).
+    pub fn from_files(
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Identity, ConfigError> {
+        let chain = read_file(chain.as_ref())?;
+        let key = Zeroizing::new(read_file(key.as_ref())?);
+        Self::from_pem(&chain, &key)
+    }
+
+    /// The certificate, without those above it.
+    pub fn certificate(&self) -> &X509 {
+        &self.chain[0]
+    }
+
+    pub(super) fn key(&self) -> &PKey<Private> {
+        &self.key
+    }
+
+    /// Corresponds to `SSL_CTX_use_certificate`, `SSL_CTX_use_PrivateKey` and `SSL_CTX_add_extra_chain_cert`.
+    pub(super) fn install(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        for (index, certificate) in self.chain.iter().enumerate() {
+            if index == 0 {
+                builder.set_certificate(certificate)?;
+            } else {
+                builder.add_extra_chain_cert(certificate.clone())?;
+            }
+        }
+        builder.set_private_key(&self.key)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// At least one certificate in PEM.
+pub(super) fn certificates_from_pem(pem: &[u8]) -> Result<Vec<X509>, ConfigError> {
+    let certificates = X509::stack_from_pem(pem).map_err(parse("certificate"))?;
+    if certificates.is_empty() {
+        return Err(ConfigError::NoCertificate);
+    }
+    Ok(certificates)
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|source| ConfigError::File {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+pub(super) fn parse(what: &'static str) -> impl Fn(ErrorStack) -> ConfigError {
+    move |source| ConfigError::Parse { what, source }
+}

@@ -1,0 +1,259 @@
+//! The `SSL_CTX` that connections are made on: built once, then immutable and shared.
+
+mod builder;
+mod identity;
+mod psk;
+mod trial;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use openssl::ssl::{Ssl, SslContext, SslContextRef, SslVerifyMode};
+use openssl::x509::verify::X509CheckFlags;
+
+pub use self::builder::{
+    ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer,
+};
+pub use self::identity::Identity;
+pub use self::psk::{Psk, PskKey, PskLookup};
+use crate::cookie;
+use crate::error::ConfigError;
+use crate::server_name::ServerName;
+use crate::sys::context as sys;
+use crate::transport::TransportConfig;
+use crate::types::Role;
+
+/// Everything that connections of one kind share: an `SSL_CTX` and the settings libssl knows nothing of.
+///
+/// Built once and immutable from then on; clones are cheap and share it. Freed when its last clone and connection are dropped.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    role: Role,
+    ssl_context: SslContext,
+    /// For `DTLSv1_listen` alone: has the cookie callbacks, which an adopted context must not be given. Servers only.
+    cookie_context: Option<SslContext>,
+    transport: TransportConfig,
+    /// Whether a client must name its peer.
+    name_required: bool,
+    /// Bytes of certificates that are taken from a peer.
+    max_certificate_list: usize,
+}
+
+impl Context {
+    /// Begins a client's context.
+    pub fn client() -> ContextBuilder<ForClient> {
+        ContextBuilder::client()
+    }
+
+    /// Begins a server's context, which authenticates itself with an [`Identity`], with pre-shared keys from a [`PskLookup`], or
+    /// with either, as the client wants.
+    pub fn server(credentials: impl Into<Credentials>) -> ContextBuilder<ForServer> {
+        ContextBuilder::server(credentials.into())
+    }
+
+    /// Adopts a context that a program has already, for DTLS. It is never modified: others may be using it.
+    ///
+    /// Its identity, trust, suites, callbacks and session id context hold as they are. Set on each connection, beside the
+    /// context: the MTU and the timer, no renegotiation, no encrypt-then-MAC, and a cookie exchange by a
+    /// [`Listener`](crate::Listener) in place of libssl's. A client's [`ServerName`] is checked where one is given; where none
+    /// is, the context's own verification parameters decide alone. A server that asks for client certificates needs a session id
+    /// context (`SSL_CTX_set_session_id_context`), or libssl refuses resumption.
+    ///
+    /// Panics must not leave callbacks of such a context: they are not ours to guard.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NotDtls`] for a context of stream TLS, [`ConfigError::WrongRole`] for one that cannot take `role`,
+    /// [`ConfigError::NotAdoptable`] for a client that offers no suite, [`ConfigError::OutOfRange`] for `transport`,
+    /// [`ConfigError::LibraryVersion`].
+    pub fn adopt(
+        ssl_context: SslContext,
+        role: Role,
+        transport: TransportConfig,
+    ) -> Result<Context, ConfigError> {
+        check_library_version()?;
+        transport.check()?;
+        let mut ssl = Ssl::new(&ssl_context)?;
+        if !sys::is_dtls(&ssl) {
+            return Err(ConfigError::NotDtls);
+        }
+        set_role(&mut ssl, role);
+        sys::set_invariants(&mut ssl);
+        if role == Role::Client && !sys::offers_a_cipher(&ssl) {
+            return Err(ConfigError::NotAdoptable {
+                reason: "it offers no cipher suite",
+            });
+        }
+        if !trial::starts(ssl, &transport)? {
+            return Err(ConfigError::WrongRole { wanted: role });
+        }
+        Self::freeze(ssl_context, role, transport, false)
+    }
+
+    fn freeze(
+        ssl_context: SslContext,
+        role: Role,
+        transport: TransportConfig,
+        name_required: bool,
+    ) -> Result<Context, ConfigError> {
+        let cookie_context = match role {
+            Role::Client => None,
+            Role::Server => {
+                let mut builder = sys::sibling(&ssl_context)?;
+                cookie::install(&mut builder)?;
+                Some(builder.build())
+            }
+        };
+        let max_certificate_list = sys::max_certificate_list(Ssl::new(&ssl_context)?.as_ref());
+        Ok(Context(Arc::new(Inner {
+            role,
+            ssl_context,
+            cookie_context,
+            transport,
+            name_required,
+            max_certificate_list,
+        })))
+    }
+
+    /// Which end this context is for.
+    pub fn role(&self) -> Role {
+        self.0.role
+    }
+
+    /// The `SSL_CTX`, for what this crate does not wrap.
+    pub fn ssl_context(&self) -> &SslContextRef {
+        &self.0.ssl_context
+    }
+
+    pub(crate) fn require_role(&self, wanted: Role) -> Result<(), ConfigError> {
+        if self.0.role == wanted {
+            Ok(())
+        } else {
+            Err(ConfigError::WrongRole { wanted })
+        }
+    }
+
+    pub(crate) fn transport(&self) -> &TransportConfig {
+        &self.0.transport
+    }
+
+    pub(crate) fn max_certificate_list(&self) -> usize {
+        self.0.max_certificate_list
+    }
+
+    /// The context with the cookie callbacks, which servers have.
+    pub(crate) fn cookie_context(&self) -> Result<&SslContextRef, ConfigError> {
+        let context = self.0.cookie_context.as_deref();
+        context.ok_or(ConfigError::WrongRole {
+            wanted: Role::Server,
+        })
+    }
+
+    /// An `SSL` ready to be bound: role, options, and what its peer must be called.
+    pub(crate) fn new_ssl(&self, server_name: Option<&ServerName>) -> Result<Ssl, ConfigError> {
+        if self.0.name_required && server_name.is_none() {
+            return Err(ConfigError::NoServerName);
+        }
+        let mut ssl = Ssl::new(&self.0.ssl_context)?;
+        set_role(&mut ssl, self.0.role);
+        sys::set_invariants(&mut ssl);
+        if let Some(ServerName::Dns(name)) = server_name {
+            ssl.set_hostname(name.as_str())?;
+        }
+        if let Some(name) = server_name {
+            let param = ssl.param_mut();
+            param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+            match name {
+                ServerName::Dns(name) => param.set_host(name.as_str())?,
+                ServerName::Ip(IpAddr::V4(ip)) => param.set_ip((*ip).into())?,
+                ServerName::Ip(IpAddr::V6(ip)) => param.set_ip((*ip).into())?,
+            }
+        }
+        Ok(ssl)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("role", &self.0.role)
+            .field("transport", &self.0.transport)
+            .field(
+                "verifies",
+                &self
+                    .0
+                    .ssl_context
+                    .verify_mode()
+                    .contains(SslVerifyMode::PEER),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+fn set_role(ssl: &mut Ssl, role: Role) {
+    match role {
+        Role::Client => ssl.set_connect_state(),
+        Role::Server => ssl.set_accept_state(),
+    }
+}
+
+/// Checks once that the loaded libssl is one this build can run on: the headers' major version, and not older than they are.
+fn check_library_version() -> Result<(), ConfigError> {
+    static FITS: OnceLock<bool> = OnceLock::new();
+    let (headers, loaded) = (HEADERS, openssl::version::number());
+    if *FITS.get_or_init(|| version_fits(headers, loaded)) {
+        return Ok(());
+    }
+    Err(ConfigError::LibraryVersion {
+        headers: version_text(headers),
+        loaded: version_text(loaded),
+    })
+}
+
+/// `OPENSSL_VERSION_NUMBER` of the headers this was built with.
+const HEADERS: i64 = {
+    match i64::from_str_radix(env!("OPENSSL_DTLS_HEADER_VERSION"), 10) {
+        Ok(version) => version,
+        Err(_) => panic!("build.rs writes a number"),
+    }
+};
+
+/// `OPENSSL_VERSION_NUMBER` is 0xMNN00PP0 since 3.0. Patches are compatible both ways, so only major and minor count.
+fn version_fits(headers: i64, loaded: i64) -> bool {
+    headers >> 28 == loaded >> 28 && headers >> 20 <= loaded >> 20
+}
+
+fn version_text(version: i64) -> String {
+    format!(
+        "{}.{}.{}",
+        version >> 28,
+        version >> 20 & 0xff,
+        version >> 4 & 0xff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_minor_versions_are_accepted_and_others_are_not() {
+        let v3_0_2 = 0x3000_0020;
+        for (loaded, fits) in [
+            (0x3000_0020, true),
+            (0x3000_0160, true),
+            (0x3000_0000, true),
+            (0x3050_0000, true),
+            (0x4000_0000, false),
+            (0x1010_1170, false),
+        ] {
+            assert_eq!(version_fits(v3_0_2, loaded), fits, "{loaded:x}");
+        }
+        assert!(!version_fits(0x3050_0000, 0x3000_0160));
+        assert_eq!(version_text(0x3000_0160), "3.0.22");
+        assert!(check_library_version().is_ok());
+    }
+}
