@@ -299,9 +299,11 @@ impl BoundSsl {
             if answer < 0 { -1 } else { 1 }
         });
         match outcome {
+            // The flight is out again, and its answer is what the handshake waits for.
+            Outcome::Done => Outcome::Waits,
             // -1 is final here, whatever `SSL_get_error` makes of it.
             Outcome::Waits | Outcome::CloseNotify => Outcome::Failed(ErrorStack::get()),
-            outcome => outcome,
+            failed @ Outcome::Failed(_) => failed,
         }
     }
 

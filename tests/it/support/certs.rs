@@ -1,0 +1,210 @@
+//! Certificates made on the spot.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use openssl_dtls::Identity;
+use openssl_dtls::openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl_dtls::openssl::bn::BigNum;
+use openssl_dtls::openssl::ec::{EcGroup, EcKey};
+use openssl_dtls::openssl::hash::MessageDigest;
+use openssl_dtls::openssl::nid::Nid;
+use openssl_dtls::openssl::pkey::{PKey, Private};
+use openssl_dtls::openssl::rsa::Rsa;
+use openssl_dtls::openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl_dtls::openssl::x509::{X509, X509Name, X509NameRef};
+
+/// After the stopped clock's moment, 2030, and long after today.
+const NOT_AFTER: &str = "20491231235959Z";
+const NOT_BEFORE: &str = "20200101000000Z";
+
+/// Something that signs certificates.
+#[derive(Clone)]
+pub struct Authority {
+    pub certificate: X509,
+    pub key: PKey<Private>,
+    /// From this authority up to below the root.
+    chain: Vec<X509>,
+}
+
+/// What a certificate says.
+pub struct Leaf<'a> {
+    pub name: &'a str,
+    pub ip: Option<IpAddr>,
+    pub not_after: &'a str,
+    pub key: PKey<Private>,
+}
+
+impl Leaf<'_> {
+    pub fn named(name: &str) -> Leaf<'_> {
+        Leaf {
+            name,
+            ip: None,
+            not_after: NOT_AFTER,
+            key: ec_key(),
+        }
+    }
+}
+
+pub fn ec_key() -> PKey<Private> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+pub fn rsa_key(bits: u32) -> PKey<Private> {
+    PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap()
+}
+
+fn name(common_name: &str) -> X509Name {
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_nid(Nid::COMMONNAME, common_name)
+        .unwrap();
+    name.build()
+}
+
+impl Authority {
+    pub fn root(common_name: &str, key: PKey<Private>) -> Authority {
+        let subject = name(common_name);
+        let certificate = sign(&subject, &key, &subject, &key, NOT_AFTER, |builder| {
+            builder
+                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+                .unwrap();
+        });
+        Authority {
+            certificate,
+            key,
+            chain: Vec::new(),
+        }
+    }
+
+    pub fn intermediate(&self, common_name: &str, key: PKey<Private>) -> Authority {
+        let issuer = self.certificate.subject_name();
+        let subject = name(common_name);
+        let certificate = sign(&subject, &key, issuer, &self.key, NOT_AFTER, |builder| {
+            builder
+                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+                .unwrap();
+        });
+        let mut chain = vec![certificate.clone()];
+        chain.extend(self.chain.clone());
+        Authority {
+            certificate,
+            key,
+            chain,
+        }
+    }
+
+    pub fn issue(&self, leaf: &Leaf<'_>) -> Identity {
+        let issuer = self.certificate.subject_name();
+        let certificate = sign(
+            &name(leaf.name),
+            &leaf.key,
+            issuer,
+            &self.key,
+            leaf.not_after,
+            |builder| {
+                let mut names = SubjectAlternativeName::new();
+                names.dns(leaf.name);
+                if let Some(ip) = leaf.ip {
+                    names.ip(&ip.to_string());
+                }
+                let context = builder.x509v3_context(Some(&self.certificate), None);
+                let names = names.build(&context).unwrap();
+                builder.append_extension(names).unwrap();
+            },
+        );
+        let mut chain = vec![certificate];
+        chain.extend(self.chain.clone());
+        Identity::from_parts(chain, leaf.key.clone()).unwrap()
+    }
+
+    pub fn pem(&self) -> Vec<u8> {
+        self.certificate.to_pem().unwrap()
+    }
+}
+
+fn sign(
+    subject: &X509NameRef,
+    key: &PKey<Private>,
+    issuer: &X509NameRef,
+    issuer_key: &PKey<Private>,
+    not_after: &str,
+    extend: impl FnOnce(&mut openssl_dtls::openssl::x509::X509Builder),
+) -> X509 {
+    let mut serial = BigNum::new().unwrap();
+    serial
+        .rand(64, openssl_dtls::openssl::bn::MsbOption::MAYBE_ZERO, false)
+        .unwrap();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder
+        .set_serial_number(&Asn1Integer::from_bn(&serial).unwrap())
+        .unwrap();
+    builder.set_subject_name(subject).unwrap();
+    builder.set_issuer_name(issuer).unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder
+        .set_not_before(&Asn1Time::from_str(NOT_BEFORE).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_str(not_after).unwrap())
+        .unwrap();
+    extend(&mut builder);
+    let digest = match issuer_key.id() {
+        openssl_dtls::openssl::pkey::Id::ED25519 | openssl_dtls::openssl::pkey::Id::ED448 => {
+            MessageDigest::null()
+        }
+        _ => MessageDigest::sha256(),
+    };
+    builder.sign(issuer_key, digest).unwrap();
+    builder.build()
+}
+
+/// The authority that most tests trust.
+pub fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(|| Authority::root("test authority", ec_key()))
+}
+
+/// The key of [`server_identity`].
+pub fn server_key() -> PKey<Private> {
+    static KEY: OnceLock<PKey<Private>> = OnceLock::new();
+    KEY.get_or_init(ec_key).clone()
+}
+
+/// A certificate for `localhost` and 127.0.0.1.
+pub fn server_identity() -> Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    let make = || {
+        let ip = Some([127, 0, 0, 1].into());
+        authority().issue(&Leaf {
+            ip,
+            key: server_key(),
+            ..Leaf::named("localhost")
+        })
+    };
+    IDENTITY.get_or_init(make).clone()
+}
+
+/// A certificate for a client.
+pub fn client_identity() -> Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY
+        .get_or_init(|| authority().issue(&Leaf::named("client-1")))
+        .clone()
+}
+
+/// An RSA chain of root, intermediate and leaf that takes several datagrams. Made once: its keys take seconds.
+pub fn rsa_chain() -> &'static (Authority, Identity) {
+    static CHAIN: OnceLock<(Authority, Identity)> = OnceLock::new();
+    CHAIN.get_or_init(|| {
+        let root = Authority::root("rsa root", rsa_key(4096));
+        let intermediate = root.intermediate("rsa intermediate", rsa_key(4096));
+        let leaf = Leaf {
+            key: rsa_key(4096),
+            ..Leaf::named("localhost")
+        };
+        let identity = intermediate.issue(&leaf);
+        (root, identity)
+    })
+}
