@@ -1,0 +1,85 @@
+//! What only clients have.
+
+use openssl::ssl::SslVerifyMode;
+
+use super::{ContextBuilder, Dangerous, Parts};
+use crate::context::{Context, Identity, Psk};
+use crate::error::ConfigError;
+use crate::types::Role;
+
+/// What only a client's context has; a type parameter of [`ContextBuilder`].
+#[derive(Debug)]
+pub struct ForClient {
+    identity: Option<Identity>,
+    psk: Option<Psk>,
+    check_name: bool,
+}
+
+impl ContextBuilder<ForClient> {
+    pub(in crate::context) fn client() -> Self {
+        Self::new(ForClient {
+            identity: None,
+            psk: None,
+            check_name: true,
+        })
+    }
+
+    /// The certificate to show to servers that ask for one.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.for_role.identity = Some(identity);
+        self
+    }
+
+    /// Offers suites with this pre-shared key.
+    ///
+    /// A client that trusts no certificate needs one; a client that has both offers both.
+    pub fn psk(mut self, psk: Psk) -> Self {
+        self.for_role.psk = Some(psk);
+        self
+    }
+
+    /// Makes the context.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`]: every contradiction among the settings, files that cannot be read, and what libssl refuses.
+    pub fn build(self) -> Result<Context, ConfigError> {
+        let ContextBuilder {
+            for_role:
+                ForClient {
+                    identity,
+                    psk,
+                    check_name,
+                },
+            settings,
+        } = self;
+        let certificates = !settings.trust.is_empty() || !settings.verification.on;
+        if !certificates && psk.is_none() {
+            return Err(ConfigError::EmptyTrust);
+        }
+        let verify_mode = if settings.verification.on {
+            SslVerifyMode::PEER
+        } else {
+            SslVerifyMode::NONE
+        };
+        let parts = Parts {
+            role: Role::Client,
+            identity,
+            client_psk: psk,
+            server_psk: None,
+            verify_mode,
+            certificates,
+            name_required: settings.verification.on && certificates && check_name,
+        };
+        settings.build(parts)
+    }
+}
+
+impl Dangerous<ForClient> {
+    /// Verifies the chain but takes any name in it: whoever has a certificate of a trusted authority can be the peer. A
+    /// [`ServerName`](crate::ServerName) that is given all the same is checked.
+    pub fn no_name_check(mut self) -> ContextBuilder<ForClient> {
+        self.builder.for_role.check_name = false;
+        self.builder
+    }
+}

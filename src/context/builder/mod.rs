@@ -1,0 +1,195 @@
+//! How a context is made.
+
+mod algorithms;
+mod client;
+mod server;
+mod trust;
+mod verification;
+
+use std::fmt;
+
+use openssl::error::ErrorStack;
+use openssl::pkey::Id;
+use openssl::sha::Sha256;
+use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslSessionCacheMode, SslVerifyMode};
+use openssl::x509::X509;
+
+use self::algorithms::Algorithms;
+pub(super) use self::algorithms::CERTIFICATE_SUITES;
+pub use self::client::ForClient;
+pub use self::server::{ClientCertificates, Credentials, ForServer};
+use self::trust::Trust;
+use self::verification::Verification;
+use super::{Context, Identity, Psk, PskLookup, check_library_version, trial};
+use crate::error::ConfigError;
+use crate::sys::context as sys;
+use crate::transport::TransportConfig;
+use crate::types::Role;
+
+type Configure = Box<dyn FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack>>;
+
+/// Collects the settings of a [`Context`]; `build` checks them all.
+///
+/// Defaults: DTLS 1.2; AEAD suites, with forward secrecy for certificates; groups X25519, P-256, P-384; a client verifies its
+/// peer's certificate and name; no renegotiation, no session cache; [`TransportConfig::default`].
+#[must_use]
+pub struct ContextBuilder<R> {
+    for_role: R,
+    settings: Settings,
+}
+
+/// What both roles have.
+#[derive(Default)]
+struct Settings {
+    trust: Trust,
+    verification: Verification,
+    algorithms: Algorithms,
+    transport: TransportConfig,
+    configure: Vec<Configure>,
+}
+
+/// What a role makes of its settings.
+struct Parts {
+    role: Role,
+    identity: Option<Identity>,
+    client_psk: Option<Psk>,
+    server_psk: Option<PskLookup>,
+    verify_mode: SslVerifyMode,
+    /// Whether suites with certificates are of use.
+    certificates: bool,
+    name_required: bool,
+}
+impl<R> ContextBuilder<R> {
+    fn new(for_role: R) -> Self {
+        ContextBuilder {
+            for_role,
+            settings: Settings::default(),
+        }
+    }
+
+    /// How connections use the network.
+    pub fn transport(mut self, transport: TransportConfig) -> Self {
+        self.settings.transport = transport;
+        self
+    }
+
+    /// Lets `configure` do to the `SSL_CTX` what no setter does. It runs in `build`, after all else.
+    ///
+    /// Re-applied after it: the least version, the MTU and timer of each connection, no renegotiation, cookies. Turning off
+    /// verification here is [`ConfigError::Weakened`].
+    pub fn configure(
+        mut self,
+        configure: impl FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack> + 'static,
+    ) -> Self {
+        self.settings.configure.push(Box::new(configure));
+        self
+    }
+
+    /// Settings that make connections less secure.
+    pub fn dangerous(self) -> Dangerous<R> {
+        Dangerous { builder: self }
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for ContextBuilder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContextBuilder")
+            .field("for_role", &self.for_role)
+            .field("verify", &self.settings.verification.on)
+            .field("allow_dtls1_0", &self.settings.algorithms.allow_dtls1_0)
+            .field("transport", &self.settings.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings that make connections less secure; see [`ContextBuilder::dangerous`].
+#[derive(Debug)]
+#[must_use]
+pub struct Dangerous<R> {
+    builder: ContextBuilder<R>,
+}
+
+impl Settings {
+    fn build(self, parts: Parts) -> Result<Context, ConfigError> {
+        check_library_version()?;
+        self.transport.check()?;
+        let mut builder = SslContextBuilder::new(SslMethod::dtls())?;
+        self.algorithms.set_versions(&mut builder)?;
+        self.algorithms.install(&mut builder, &parts)?;
+        let trusted = self.trust.install(&mut builder, &parts)?;
+        self.verification.install(&mut builder, parts.verify_mode);
+
+        let Parts {
+            role,
+            identity,
+            client_psk,
+            server_psk,
+            verify_mode,
+            name_required,
+            ..
+        } = parts;
+        builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+        if role == Role::Server {
+            builder.set_session_id_context(&session_id_context(verify_mode, &trusted))?;
+        }
+        let has_psk = server_psk.is_some();
+        if let Some(identity) = &identity {
+            identity.install(&mut builder)?;
+        }
+        if let Some(psk) = client_psk {
+            psk.install(&mut builder);
+        }
+        if let Some(psk) = server_psk {
+            psk.install(&mut builder);
+        }
+        for configure in self.configure {
+            configure(&mut builder)?;
+        }
+        self.algorithms.set_versions(&mut builder)?;
+
+        let ssl_context = builder.build();
+        if !ssl_context.verify_mode().contains(verify_mode) {
+            return Err(ConfigError::Weakened {
+                what: "verification",
+            });
+        }
+        let ssl = Ssl::new(&ssl_context)?;
+        let has_suite = match role {
+            Role::Client => sys::offers_a_cipher(&ssl),
+            Role::Server => algorithms::serves_a_cipher(&ssl, identity.as_ref(), has_psk),
+        };
+        if !has_suite {
+            return Err(ConfigError::NoCipherSuites);
+        }
+        if let Some(kind) = identity.as_ref().and_then(doubtful_key)
+            && !trial::identity_is_usable(&ssl_context, role)?
+        {
+            return Err(ConfigError::UnusableKey {
+                kind: kind.to_owned(),
+            });
+        }
+        Context::freeze(ssl_context, role, self.transport, name_required)
+    }
+}
+
+/// Sessions are resumed under the rules they were made under: the context's id stands for what was asked of clients.
+fn session_id_context(verify_mode: SslVerifyMode, trusted: &[X509]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(&verify_mode.bits().to_be_bytes());
+    for certificate in trusted {
+        // A certificate that cannot be written again could not be verified either.
+        hash.update(&certificate.to_der().unwrap_or_default());
+    }
+    hash.finish()
+}
+
+/// The kind of a key that libssl may not be able to use in DTLS 1.2: it compares with a version of TLS that is 0 for DTLS
+/// (t1_lib.c, `ssl_cert_lookup` and `tls12_check_peer_sigalg`).
+fn doubtful_key(identity: &Identity) -> Option<&'static str> {
+    match identity.key().id() {
+        Id::ED25519 => Some("ED25519"),
+        Id::ED448 => Some("ED448"),
+        Id::RSA_PSS => Some("RSA-PSS"),
+        _ => None,
+    }
+}
