@@ -55,6 +55,9 @@ fn main() {
         }
     }
     println!("cargo:rustc-env=OPENSSL_DTLS_HEADER_VERSION={version}");
+    // Where the headers are, for the test that compares our declarations with them; empty where the compiler finds them itself.
+    let include = env::var("DEP_OPENSSL_INCLUDE").unwrap_or_default();
+    println!("cargo:rustc-env=OPENSSL_DTLS_INCLUDE={include}");
 }
 
 /// Ends the build with one sentence that names the way out.
