@@ -143,10 +143,7 @@ impl Listener {
             return self.dropped(DropReason::AmplificationLimit);
         }
         self.stats.cookies_sent += 1;
-        Incoming::Reply(Transmit {
-            path,
-            contents: &self.reply[..length],
-        })
+        Incoming::Reply(Transmit::single(path, &self.reply[..length]))
     }
 
     /// Makes a connection of a hello whose cookie is good.

@@ -73,10 +73,37 @@ impl ByteQueue {
         Some(&self.buffer[start..self.head])
     }
 
+    /// Takes as many entries off as can go out together, at most `max_entries` and `max_bytes` but always one: all as long as the
+    /// first, except the last, which may be shorter. Lends them and tells how many they are.
+    pub(crate) fn pop_batch(
+        &mut self,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Option<(&[u8], usize)> {
+        let segment = self.lengths.pop_front()?;
+        let start = self.head;
+        self.head += segment;
+        let mut count = 1;
+        while count < max_entries
+            && let Some(&length) = self.lengths.front()
+            && (1..=segment).contains(&length)
+            && self.head - start + length <= max_bytes
+        {
+            self.lengths.pop_front();
+            self.head += length;
+            count += 1;
+            if length < segment {
+                break;
+            }
+        }
+        Some((&self.buffer[start..self.head], count))
+    }
+
     /// The entries from number `from` on.
     pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
-        let mut at = self.head + self.lengths.iter().take(from).sum::<usize>();
-        self.lengths.iter().skip(from).map(move |&length| {
+        let newest = self.lengths.range(from.min(self.lengths.len())..);
+        let mut at = self.buffer.len() - newest.clone().sum::<usize>();
+        newest.map(move |&length| {
             let entry = &self.buffer[at..at + length];
             at += length;
             entry
@@ -209,6 +236,34 @@ mod tests {
         assert_eq!(writer.commit(), None);
         assert_eq!(queue.pop(), Some(&b"abcxy"[..]));
         assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn batch_is_of_one_length_up_to_a_shorter_last() {
+        let mut queue = ByteQueue::new(1024);
+        for length in [10, 10, 10, 4, 10, 12, 12, 12, 12, 0, 1] {
+            assert!(queue.push(&vec![length; usize::from(length)]));
+        }
+        let mut take = |max_entries, max_bytes| {
+            queue
+                .pop_batch(max_entries, max_bytes)
+                .map(|(bytes, count)| (bytes.to_vec(), count))
+        };
+        let of = |lengths: &[u8]| {
+            let entries = lengths.iter().map(|&n| vec![n; usize::from(n)]);
+            Some((entries.flatten().collect::<Vec<_>>(), lengths.len()))
+        };
+        assert_eq!(take(0, 1000), of(&[10]));
+        assert_eq!(take(8, 1000), of(&[10, 10, 4]));
+        assert_eq!(take(8, 1000), of(&[10]));
+        assert_eq!(take(2, 1000), of(&[12, 12]));
+        assert_eq!(take(8, 23), of(&[12]));
+        assert_eq!(take(8, 0), of(&[12]));
+        assert_eq!(take(8, 1000), of(&[0]));
+        assert_eq!(take(8, 1000), of(&[1]));
+        assert_eq!(take(8, 1000), None);
+        assert!(queue.push(b"next"));
+        assert_eq!(queue.pop(), Some(&b"next"[..]));
     }
 
     #[test]

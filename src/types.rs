@@ -41,14 +41,36 @@ impl From<SocketAddr> for Path {
     }
 }
 
-/// One datagram to send, lent from the queue of the connection or listener that made it.
+/// One datagram to send, or several of one size, lent from the queue of the connection or listener that made them.
 #[must_use = "a datagram that is not sent is lost"]
 #[non_exhaustive]
 pub struct Transmit<'a> {
     /// Where to send it.
     pub path: Path,
-    /// The UDP payload: one or more whole records.
+    /// The UDP payload: one or more whole records. With a `segment_size` the payloads of several datagrams, one behind the other.
     pub contents: &'a [u8],
+    /// Bytes of each datagram but the last, which may be shorter; `None` if there is only one.
+    ///
+    /// Set by [`Connection::poll_transmit_batch`](crate::Connection::poll_transmit_batch) alone. It is what `UDP_SEGMENT` wants.
+    pub segment_size: Option<usize>,
+}
+
+impl<'a> Transmit<'a> {
+    /// One datagram.
+    pub(crate) fn single(path: Path, contents: &'a [u8]) -> Transmit<'a> {
+        Transmit {
+            path,
+            contents,
+            segment_size: None,
+        }
+    }
+
+    /// The datagrams one by one.
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let whole = self.contents.len();
+        self.contents
+            .chunks(self.segment_size.unwrap_or(whole).max(1))
+    }
 }
 
 impl fmt::Debug for Transmit<'_> {
@@ -56,6 +78,7 @@ impl fmt::Debug for Transmit<'_> {
         f.debug_struct("Transmit")
             .field("path", &self.path)
             .field("len", &self.contents.len())
+            .field("segment_size", &self.segment_size)
             .finish_non_exhaustive()
     }
 }

@@ -27,6 +27,8 @@ use crate::wire::{self, Record};
 const MAX_MESSAGE: usize = 16_384;
 /// More than any suite adds to a message: record header, explicit nonce or IV, tag or MAC, padding.
 const MAX_EXPANSION: usize = 128;
+/// The most bytes of UDP payload that IPv4 takes, and so a batch of datagrams.
+const MAX_BATCH: usize = 65_507;
 /// What an unproved address may be sent, in multiples of what came from it.
 const AMPLIFICATION: usize = 3;
 
@@ -122,10 +124,10 @@ impl Connection {
         let path = path.into();
         let bound = BoundSsl::new(context.new_ssl(None)?, path.peer, context.transport())?;
         let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
-        if proof == AddressProof::Dangerous {
-            if let Phase::Handshaking(handshake) = &mut connection.phase {
-                handshake.ssl.state_mut().allowance = Some(0);
-            }
+        if proof == AddressProof::Dangerous
+            && let Phase::Handshaking(handshake) = &mut connection.phase
+        {
+            handshake.ssl.state_mut().allowance = Some(0);
         }
         Ok(connection)
     }
@@ -229,18 +231,34 @@ impl Connection {
     /// May change after every other call.
     #[must_use = "a datagram that is not sent is lost"]
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        let contents = match &mut self.phase {
-            Phase::Handshaking(handshake) => handshake.ssl.state_mut(),
-            Phase::Established(bound) => bound.state_mut(),
-            Phase::Closed(bio) => bio.as_mut()?.state_mut(),
-        }
-        .output
-        .pop()?;
-        self.stats.datagrams_sent += 1;
+        self.poll_transmit_batch(1)
+    }
+
+    /// As [`poll_transmit`](Self::poll_transmit), but lends up to `max_datagrams` at once if those that wait are of one size.
+    ///
+    /// For sockets that take several datagrams in one call and cut them apart (GSO, `UDP_SEGMENT`): they lie one behind the
+    /// other, all [`Transmit::segment_size`] bytes long but the last, which may be shorter. Together they have at most 65,507
+    /// bytes, the most one call takes. A datagram larger than the [`mtu`](Self::mtu) comes alone.
+    #[must_use = "datagrams that are not sent are lost"]
+    pub fn poll_transmit_batch(&mut self, max_datagrams: usize) -> Option<Transmit<'_>> {
+        let output = match &mut self.phase {
+            Phase::Handshaking(handshake) => &mut handshake.ssl.state_mut().output,
+            Phase::Established(bound) => &mut bound.state_mut().output,
+            Phase::Closed(bio) => &mut bio.as_mut()?.state_mut().output,
+        };
+        let segment = output.front()?.len();
+        let max = if segment > self.mtu.bytes() {
+            1
+        } else {
+            max_datagrams
+        };
+        let (contents, count) = output.pop_batch(max, MAX_BATCH)?;
+        self.stats.datagrams_sent += count as u64;
         self.stats.bytes_sent += contents.len() as u64;
         Some(Transmit {
             path: self.path,
             contents,
+            segment_size: (count > 1).then_some(segment),
         })
     }
 
