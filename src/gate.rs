@@ -35,11 +35,10 @@ pub(crate) enum Verdict {
     Hold(Alert),
 }
 
-/// The gate of one connection.
+/// The gate of one handshake. What comes after it needs no memory: see [`judge_established`].
 #[derive(Debug)]
 pub(crate) struct Gate {
     role: Role,
-    established: bool,
     max_certificate_list: u32,
     /// The highest number of a handshake record that passed in epoch 0.
     highest: Option<u64>,
@@ -170,7 +169,6 @@ impl Gate {
     pub(crate) fn new(role: Role, max_certificate_list: usize) -> Gate {
         Gate {
             role,
-            established: false,
             max_certificate_list: u32::try_from(max_certificate_list).unwrap_or(u32::MAX),
             highest: None,
             hello_seq: None,
@@ -203,11 +201,6 @@ impl Gate {
         self.remember(hello.message_seq, message::CLIENT_HELLO, hello.length);
     }
 
-    /// The handshake is complete: everything from now on is encrypted.
-    pub(crate) fn established(&mut self) {
-        self.established = true;
-    }
-
     /// A retransmission interval went by: what was allowed once is allowed again.
     pub(crate) fn interval_passed(&mut self) {
         self.cipher_specs = 0;
@@ -233,7 +226,6 @@ impl Gate {
         }
         let verdict = match record.epoch {
             _ if record.payload().is_empty() => Err(DropReason::BadLength),
-            0 if self.established => Err(stale(record)),
             0 => self.in_the_clear(record),
             1 => self.encrypted(record),
             // Keys change a second time only in a renegotiation, which is never done.
@@ -243,21 +235,17 @@ impl Gate {
     }
 
     fn encrypted(&mut self, record: &Record<'_>) -> Result<Verdict, DropReason> {
-        if record.content_type == content::CHANGE_CIPHER_SPEC {
-            return Err(DropReason::UnexpectedMessage);
+        let verdict = encrypted(record)?;
+        let limit = if self.cipher_spec_seen {
+            MAX_KEYED_RECORDS
+        } else {
+            MAX_EARLY_RECORDS
+        };
+        if self.next_epoch_records >= limit {
+            return Err(DropReason::TooManyEarlyRecords);
         }
-        if !self.established {
-            let limit = if self.cipher_spec_seen {
-                MAX_KEYED_RECORDS
-            } else {
-                MAX_EARLY_RECORDS
-            };
-            if self.next_epoch_records >= limit {
-                return Err(DropReason::TooManyEarlyRecords);
-            }
-            self.next_epoch_records += 1;
-        }
-        Ok(Verdict::Pass { handshake: false })
+        self.next_epoch_records += 1;
+        Ok(verdict)
     }
 
     fn in_the_clear(&mut self, record: &Record<'_>) -> Result<Verdict, DropReason> {
@@ -403,6 +391,28 @@ impl Gate {
             self.declared = self.declared.saturating_add(length);
         }
     }
+}
+
+/// Judges one record from the peer once the handshake is complete: everything is encrypted.
+pub(crate) fn judge_established(record: &Record<'_>) -> Verdict {
+    #[cfg(test)]
+    if bypass::is_on() {
+        return Verdict::Pass { handshake: false };
+    }
+    let verdict = match record.epoch {
+        _ if record.payload().is_empty() => Err(DropReason::BadLength),
+        0 => Err(stale(record)),
+        1 => encrypted(record),
+        _ => Err(DropReason::BadEpoch),
+    };
+    verdict.unwrap_or_else(Verdict::Drop)
+}
+
+fn encrypted(record: &Record<'_>) -> Result<Verdict, DropReason> {
+    if record.content_type == content::CHANGE_CIPHER_SPEC {
+        return Err(DropReason::UnexpectedMessage);
+    }
+    Ok(Verdict::Pass { handshake: false })
 }
 
 /// Why a record in the clear is dropped once keys are there.

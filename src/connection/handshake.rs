@@ -20,6 +20,7 @@ const RETRY_INTERVALS: u32 = 8;
 
 pub(super) struct Handshake {
     pub(super) ssl: BoundSsl,
+    pub(super) gate: Gate,
     pub(super) server_name: Option<ServerName>,
     /// When libssl's timer will have run out, as far as known.
     pub(super) retransmit_at: Option<Instant>,
@@ -36,12 +37,14 @@ pub(super) struct Handshake {
 impl Handshake {
     pub(super) fn new(
         ssl: BoundSsl,
+        gate: Gate,
         transport: &TransportConfig,
         server_name: Option<ServerName>,
         now: Instant,
     ) -> Handshake {
         Handshake {
             ssl,
+            gate,
             server_name,
             retransmit_at: None,
             first_error: None,
@@ -61,9 +64,9 @@ impl Handshake {
     }
 
     /// Looks at what libssl just queued, from entry `queued` on, and at its timer.
-    pub(super) fn after_call(&mut self, now: Instant, queued: usize, gate: &mut Gate) {
+    pub(super) fn after_call(&mut self, now: Instant, queued: usize) {
         for datagram in self.ssl.state().output.iter_from(queued) {
-            gate.outbound(datagram);
+            self.gate.outbound(datagram);
             self.largest = self.largest.max(datagram.len());
         }
         self.retransmit_at = self.ssl.timeout().map(|left| now + left);
@@ -145,6 +148,7 @@ impl Handshake {
         match BoundSsl::with_bio(ssl, self.ssl.into_bio(), mtu) {
             Ok(ssl) => Ok(Handshake {
                 ssl,
+                gate: self.gate.for_next_try(),
                 server_name: self.server_name,
                 retransmit_at: None,
                 first_error: self.first_error.or(Some(error)),

@@ -13,7 +13,7 @@ use openssl::error::ErrorStack;
 use self::handshake::Handshake;
 use crate::context::Context;
 use crate::error::{ConfigError, Error, RecvError, SendError};
-use crate::gate::{Gate, Verdict};
+use crate::gate::{self, Gate, Verdict};
 use crate::handshake_info::HandshakeInfo;
 use crate::queue::ByteQueue;
 use crate::server_name::ServerName;
@@ -52,7 +52,6 @@ pub struct Connection {
     role: Role,
     path: Path,
     context: Context,
-    gate: Gate,
     received: ByteQueue,
     events: VecDeque<Event>,
     stats: Stats,
@@ -143,7 +142,9 @@ impl Connection {
     ) -> (Connection, Result<(), Error>) {
         let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
         connection.client_random = Some(*hello.random);
-        connection.gate.hello_taken(hello);
+        if let Phase::Handshaking(handshake) = &mut connection.phase {
+            handshake.gate.hello_taken(hello);
+        }
         connection.count_received(datagram.len());
         connection.stats.records_received += 1;
         let rest = datagram.get(hello.record.bytes.len()..).unwrap_or_default();
@@ -162,12 +163,13 @@ impl Connection {
         now: Instant,
     ) -> Connection {
         let transport = context.transport();
+        let gate = Gate::new(role, context.max_certificate_list());
+        let handshake = Handshake::new(bound, gate, transport, server_name, now);
         Connection {
-            phase: Phase::Handshaking(Box::new(Handshake::new(bound, transport, server_name, now))),
+            phase: Phase::Handshaking(Box::new(handshake)),
             role,
             path,
             context: context.clone(),
-            gate: Gate::new(role, context.max_certificate_list()),
             received: ByteQueue::new(transport.receive_queue),
             events: VecDeque::new(),
             stats: Stats::default(),
@@ -220,7 +222,7 @@ impl Connection {
                 self.events.push_back(Event::MtuChanged(mtu));
             }
         }
-        self.gate.interval_passed();
+        handshake.gate.interval_passed();
         let queued = handshake.ssl.state().output.len();
         let outcome = handshake.ssl.handle_timeout();
         self.after_handshake_call(now, queued, outcome)
@@ -461,11 +463,12 @@ impl Connection {
     }
 
     fn handle_record(&mut self, now: Instant, record: &Record<'_>) -> Result<(), Error> {
-        if self.is_closed() || self.peer_closed {
-            self.stats.drops.add(DropReason::Closed);
-            return Ok(());
-        }
-        let handshake_message = match self.gate.inbound(record) {
+        let verdict = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.gate.inbound(record),
+            Phase::Established(_) if !self.peer_closed => gate::judge_established(record),
+            _ => Verdict::Drop(DropReason::Closed),
+        };
+        let handshake_message = match verdict {
             Verdict::Pass { handshake } => handshake,
             Verdict::Drop(reason) => {
                 self.stats.drops.add(reason);
@@ -519,7 +522,7 @@ impl Connection {
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
-        handshake.after_call(now, queued, &mut self.gate);
+        handshake.after_call(now, queued);
         let error = match outcome {
             Outcome::Done => return self.establish(now),
             Outcome::Waits => return Ok(()),
@@ -544,7 +547,6 @@ impl Connection {
         };
         let next = handshake.next_try(ssl, error, self.context.transport(), self.mtu, now)?;
         self.phase = Phase::Handshaking(Box::new(next));
-        self.gate = self.gate.for_next_try();
         self.stats.handshake_restarts += 1;
         self.step_handshake(now, &[])
     }
@@ -565,7 +567,6 @@ impl Connection {
             }
         }
         self.info = Some(Box::new(HandshakeInfo::of(&bound)));
-        self.gate.established();
         self.events.push_back(Event::Connected);
         self.phase = Phase::Established(bound);
         // Messages that overtook the end of the handshake wait in libssl.
