@@ -1,6 +1,8 @@
 //! One DTLS connection with one peer, sans-IO.
 
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -18,7 +20,7 @@ use crate::handshake_info::HandshakeInfo;
 use crate::queue::ByteQueue;
 use crate::server_name::ServerName;
 use crate::stats::Stats;
-use crate::sys::bio::DatagramBio;
+use crate::sys::bio::{DatagramBio, State};
 use crate::sys::ssl::{BoundSsl, Outcome, Read};
 use crate::types::{AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit};
 use crate::wire::{self, Record};
@@ -385,6 +387,20 @@ impl Connection {
         self.path
     }
 
+    /// Goes on with a peer whose address has changed, or that answers from another local address.
+    ///
+    /// The caller has proved that it is the same peer: what waits in [`poll_transmit`](Self::poll_transmit) goes there as well.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for endpoints that follow a peer's new address")
+    )]
+    pub(crate) fn set_path(&mut self, path: Path) {
+        self.path = path;
+        if let Some(state) = self.state_mut() {
+            state.set_peer(path.peer);
+        }
+    }
+
     /// Whether the handshake is complete and the connection not closed here.
     pub fn is_established(&self) -> bool {
         matches!(self.phase, Phase::Established(_))
@@ -654,6 +670,15 @@ impl Connection {
         } else {
             self.repeated_at = Some(now);
             self.stats.retransmissions += 1;
+        }
+    }
+
+    /// What the datagram BIO holds; `None` when it is gone.
+    fn state_mut(&mut self) -> Option<&mut State> {
+        match &mut self.phase {
+            Phase::Handshaking(handshake) => Some(handshake.ssl.state_mut()),
+            Phase::Established(bound) => Some(bound.state_mut()),
+            Phase::Closed(bio) => bio.as_mut().map(DatagramBio::state_mut),
         }
     }
 

@@ -117,6 +117,18 @@ pub(crate) struct State {
     pub(crate) timer: Timer,
 }
 
+impl State {
+    /// Says that datagrams come from and go to `peer` from now on.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
 /// One reference to a datagram BIO. The queue lives on while any `SSL` or handle holds one.
 pub(crate) struct DatagramBio {
     bio: NonNull<ffi::BIO>,
