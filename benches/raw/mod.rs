@@ -3,7 +3,11 @@
 //! It does what libssl's documentation asks of a caller, clearing the error queue before each call included, and no more: no gate, no bounds, no
 //! checks of what cannot fail here.
 
-#![expect(unsafe_code, reason = "the reference is plain C calls")]
+#![expect(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the reference is plain C calls"
+)]
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 use core::ptr;
