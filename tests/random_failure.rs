@@ -7,7 +7,6 @@
 use core::ffi::{c_double, c_int, c_uchar, c_void};
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,9 +37,11 @@ unsafe extern "C" fn bytes(buffer: *mut c_uchar, count: c_int) -> c_int {
     if FAILS.load(Ordering::SeqCst) {
         return 0;
     }
-    for at in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: OpenSSL lends `count` bytes.
-        unsafe { ptr::write(buffer.add(at), (at * 7 + 1) as u8) };
+    let count = usize::try_from(count).unwrap_or(0);
+    // SAFETY: OpenSSL lends `count` bytes.
+    let buffer = unsafe { core::slice::from_raw_parts_mut(buffer, count) };
+    for (at, byte) in buffer.iter_mut().enumerate() {
+        *byte = (at * 7 + 1) as u8;
     }
     1
 }
