@@ -26,7 +26,26 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// A DTLS client over a UDP socket of its own, for threads.
 ///
-/// It is `Sync`: one thread can [`send`](Self::send) while another waits in [`recv`](Self::recv). Dropping it closes the connection.
+/// It is `Sync`: one thread can [`send`](Self::send) while another waits in [`recv`](Self::recv). It sends no message twice and
+/// waits for none to arrive: DTLS messages get lost as UDP datagrams do. Dropping it closes the connection.
+///
+/// ```no_run
+/// use openssl_dtls::udp::blocking::Client;
+/// use openssl_dtls::{Context, ServerName};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let context = Context::client().trust_system().build()?;
+/// let name = ServerName::try_from("gateway.example.org")?;
+/// let client = Client::connect(&context, ("gateway.example.org", 4433), Some(name))?;
+/// client.send(b"21.5 degrees")?;
+/// let mut answer = [0; 1500];
+/// if let Some(length) = client.recv(&mut answer)? {
+///     println!("{:?}", &answer[..length]);
+/// }
+/// client.close()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Client {
     socket: UdpSocket,
     peer: SocketAddr,
@@ -82,7 +101,8 @@ impl From<ClientError> for io::Error {
 }
 
 impl Client {
-    /// Connects to the first of `addresses` that completes a handshake, each tried in turn.
+    /// Connects to the first of `addresses` that completes a handshake, each tried in turn and each for as long as
+    /// [`TransportConfig::handshake_timeout`](crate::TransportConfig::handshake_timeout) says.
     ///
     /// `addresses` are a host and a port, `("example.org", 4433)` or `"example.org:4433"`. `server_name` is checked against the
     /// peer's certificate; see [`Connection::client`].
@@ -112,22 +132,28 @@ impl Client {
         Err(last)
     }
 
-    /// Connects to `peer` over an existing socket, bound and in blocking mode.
+    /// Connects to `peer` over an existing socket, which is put into blocking mode and has its read timeout changed.
     ///
-    /// If the socket is not connected to `peer`, datagrams from elsewhere are dropped and counted in [`SocketStats::strays`].
+    /// If the socket is not connected, datagrams from elsewhere are dropped and counted in [`SocketStats::strays`]; and not every
+    /// system reports there that nothing listens at the peer's port, which then ends in [`Error::HandshakeTimeout`].
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// As [`connect`](Self::connect); [`ErrorKind::InvalidInput`] in [`ClientError::Io`] if the socket is connected to another
+    /// peer.
     pub fn over(
         context: &Context,
         socket: UdpSocket,
         peer: SocketAddr,
         server_name: Option<ServerName>,
     ) -> Result<Client, ClientError> {
-        let connected = socket
-            .peer_addr()
-            .is_ok_and(|connected_to| connected_to == peer);
+        let connected_to = socket.peer_addr().ok();
+        if connected_to.is_some_and(|other| !is_same(other, peer)) {
+            let message = "the socket is connected to another peer";
+            return Err(io::Error::new(ErrorKind::InvalidInput, message).into());
+        }
+        socket.set_nonblocking(false)?;
+        let connected = connected_to.is_some();
         Self::start(context, socket, peer, connected, server_name)
     }
 
@@ -172,16 +198,21 @@ impl Client {
         Ok(outcome?)
     }
 
-    /// Waits for the next message and answers its length; `None` once the connection was closed by either side and every message
-    /// before that was taken.
+    /// Waits for the next message and answers its length; `None` once the connection is over, closed by either side, and every
+    /// message before that was taken.
+    ///
+    /// One thread waits at a time; others wait for it to return, beyond their read timeout.
     ///
     /// # Errors
     ///
     /// [`ClientError::TimedOut`] after the read timeout, [`ClientError::Recv`] if `buffer` is too small, which keeps the message,
     /// [`ClientError::Connection`] if the connection failed, [`ClientError::Io`] if the socket did.
     pub fn recv(&self, buffer: &mut [u8]) -> Result<Option<usize>, ClientError> {
-        let deadline = (*lock(&self.read_timeout)).map(|timeout| Instant::now() + timeout);
+        // A timeout too long for the clock is as good as none.
+        let timeout = *lock(&self.read_timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut reader = lock(&self.reader);
+        let mut waited = false;
         loop {
             {
                 let mut connection = lock(&self.connection);
@@ -192,10 +223,12 @@ impl Client {
                     return Ok(None);
                 }
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            // However short the timeout, what the socket has already is taken.
+            if waited && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ClientError::TimedOut);
             }
             self.wait(&mut reader, deadline)?;
+            waited = true;
         }
     }
 
@@ -298,7 +331,7 @@ impl Client {
             }
         } else {
             match self.socket.recv_from(buffer) {
-                Ok((length, from)) if from == self.peer => return Ok(Some(length)),
+                Ok((length, from)) if is_same(from, self.peer) => return Ok(Some(length)),
                 Ok(_) => {
                     self.strays.fetch_add(1, Ordering::Relaxed);
                     return Ok(None);
@@ -403,11 +436,19 @@ fn connected_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Whether the system reports an ICMP message: port unreachable, or on Windows its reset.
+/// Whether two addresses are the same peer's: an IPv4 address can come mapped into IPv6.
+fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
+    (a.ip().to_canonical(), a.port()) == (b.ip().to_canonical(), b.port())
+}
+
+/// Whether the system reports an ICMP message: port unreachable (on Windows as a reset), or a firewall's refusal.
 fn is_icmp(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
     )
 }
 
