@@ -18,11 +18,11 @@ use openssl_dtls::{
 use self::echo::{EchoServer, Notice};
 
 /// No test waits longer for anything: long enough for a machine under load, and nothing is decided by it.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a server told about a peer.
 #[derive(Debug)]
-pub enum Told {
+pub(crate) enum Told {
     Connected(HandshakeInfo),
     Message(Vec<u8>),
     NotSent(SendError),
@@ -32,19 +32,19 @@ pub enum Told {
 }
 
 /// A server that answers every message with itself, in a thread of its own, until it is dropped.
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     told: Receiver<(SocketAddr, Told)>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn new(context: &Context) -> Server {
+    pub(crate) fn new(context: &Context) -> Server {
         Self::on(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), context)
     }
 
-    pub fn on(socket: UdpSocket, context: &Context) -> Server {
+    pub(crate) fn on(socket: UdpSocket, context: &Context) -> Server {
         let address = socket.local_addr().unwrap();
         let (tell, told) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// The next thing told, about any peer.
-    pub fn told(&self) -> Told {
+    pub(crate) fn told(&self) -> Told {
         self.told
             .recv_timeout(DEADLINE)
             .expect("the server tells")
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// What the next handshake agreed on; panics with what else was told.
-    pub fn connected(&self) -> HandshakeInfo {
+    pub(crate) fn connected(&self) -> HandshakeInfo {
         match self.told() {
             Told::Connected(info) => info,
             other => panic!("not connected: {other:?}"),
@@ -92,7 +92,7 @@ impl Server {
     }
 
     /// The next thing told is this message.
-    pub fn assert_message(&self, expected: &[u8]) {
+    pub(crate) fn assert_message(&self, expected: &[u8]) {
         match self.told() {
             Told::Message(message) if message == expected => {}
             other => panic!("not {:?}: {other:?}", String::from_utf8_lossy(expected)),
@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// The next thing told is that the peer closed.
-    pub fn closed(&self) -> Stats {
+    pub(crate) fn closed(&self) -> Stats {
         match self.told() {
             Told::Closed(stats) => stats,
             other => panic!("not closed: {other:?}"),
@@ -108,7 +108,7 @@ impl Server {
     }
 
     /// The next thing told is an error.
-    pub fn failed(&self) -> Error {
+    pub(crate) fn failed(&self) -> Error {
         match self.told() {
             Told::Failed(error) => error,
             other => panic!("not failed: {other:?}"),
@@ -129,15 +129,15 @@ impl Drop for Server {
 }
 
 /// One established server connection and its socket, to be driven by hand.
-pub struct Accepted {
-    pub socket: UdpSocket,
-    pub connection: Connection,
-    pub peer: SocketAddr,
+pub(crate) struct Accepted {
+    pub(crate) socket: UdpSocket,
+    pub(crate) connection: Connection,
+    pub(crate) peer: SocketAddr,
 }
 
 impl Accepted {
     /// Waits for one client to complete its handshake.
-    pub fn wait(socket: UdpSocket, context: &Context) -> Accepted {
+    pub(crate) fn wait(socket: UdpSocket, context: &Context) -> Accepted {
         let anchor = ClockAnchor::new(Instant::now(), SystemTime::now());
         let mut listener = Listener::new(context, CookieRing::random(anchor).unwrap()).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -167,19 +167,19 @@ impl Accepted {
         accepted
     }
 
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(transmit) = self.connection.poll_transmit() {
             self.socket.send_to(transmit.contents, self.peer).unwrap();
         }
     }
 
-    pub fn send(&mut self, message: &[u8]) {
+    pub(crate) fn send(&mut self, message: &[u8]) {
         self.connection.send(message).unwrap();
         self.flush();
     }
 
     /// Waits for the next message.
-    pub fn recv(&mut self) -> Vec<u8> {
+    pub(crate) fn recv(&mut self) -> Vec<u8> {
         let mut message = vec![0; 16_384];
         loop {
             if let Some(length) = self.connection.recv(&mut message).unwrap() {
@@ -191,7 +191,7 @@ impl Accepted {
     }
 
     /// Waits for one datagram and gives it to the connection.
-    pub fn receive_datagram(&mut self) {
+    pub(crate) fn receive_datagram(&mut self) {
         let mut datagram = vec![0; 65_535];
         let (length, from) = self.socket.recv_from(&mut datagram).unwrap();
         assert_eq!(from, self.peer);

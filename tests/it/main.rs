@@ -2,4 +2,8 @@
 
 mod data;
 mod handshake;
+#[cfg(feature = "udp")]
+mod loopback;
 mod support;
+#[cfg(feature = "udp")]
+mod udp;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use openssl_dtls::openssl::ssl::SslVersion;
 use openssl_dtls::udp::blocking::{Client, ClientError};
 use openssl_dtls::{
-    ConfigError, Context, Error, Mtu, RecvError, SendError, ServerName, TransportConfig,
+    Alert, ConfigError, Context, Error, Mtu, Psk, RecvError, SendError, ServerName, TransportConfig,
 };
 
 use crate::loopback::{Accepted, DEADLINE, Server, Told};
-use crate::support::{IDENTITY, certificate_contexts, psk_contexts};
+use crate::support::{IDENTITY, KEY, certificate_contexts, psk_contexts};
 
 /// A time that passes before nothing happens.
 const SHORT: Duration = Duration::from_millis(50);
@@ -138,6 +138,25 @@ fn silent_peer_times_out() {
     let mut hello = [0; 1500];
     silent.set_read_timeout(Some(DEADLINE)).unwrap();
     assert!(silent.recv(&mut hello).unwrap() > 13);
+}
+
+#[test]
+fn refusal_is_told_to_both_ends() {
+    let quick = TransportConfig::new().retransmission(SHORT, DEADLINE);
+    let other = Psk::new(b"nobody", KEY).unwrap();
+    let client = Context::client()
+        .psk(other)
+        .transport(quick)
+        .build()
+        .unwrap();
+    let (_, server) = contexts();
+    let server = Server::new(&server);
+    assert!(matches!(
+        Client::connect(&client, server.address, None),
+        Err(ClientError::Connection(Error::AlertReceived { alert }))
+            if alert == Alert::UNKNOWN_PSK_IDENTITY
+    ));
+    assert!(matches!(server.failed(), Error::UnknownPskIdentity(_)));
 }
 
 #[test]
