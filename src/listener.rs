@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::cookie::{self, CookieCall, CookieRing};
+use crate::cookie::{self, Checked, CookieCall, CookieRing};
 use crate::error::{ConfigError, Error};
 use crate::sys::ssl::{BoundSsl, Outcome};
 use crate::types::{DropReason, Drops, Path, Role, Transmit};
-use crate::wire::{self, ClientHello, MAX_HELLO_VERIFY_REQUEST_LEN};
+use crate::wire::{self, ClientHello, MAX_COOKIE_LEN, MAX_HELLO_VERIFY_REQUEST_LEN};
 
 /// The `message_seq` of the ClientHello that answers a HelloVerifyRequest.
 const SECOND_MESSAGE: u16 = 1;
@@ -98,14 +98,14 @@ impl Listener {
             Err(reason) => return Ok(self.dropped(reason)),
         };
         self.ring.rotate_if_due(now)?;
-        if !self
+        let checked = self
             .ring
-            .check(now, path.peer, hello.preamble, hello.cookie)
-        {
+            .check(now, path.peer, hello.preamble, hello.cookie);
+        if let Checked::Wrong(cookie) = checked {
             if !hello.cookie.is_empty() {
                 self.stats.drops.add(DropReason::BadCookie);
             }
-            return Ok(self.verify(now, path, &hello, datagram.len()));
+            return Ok(self.verify(path, &hello, datagram.len(), &cookie));
         }
         if hello.message_seq != SECOND_MESSAGE {
             // libssl goes on counting from here and would wait for the second message for ever.
@@ -132,13 +132,12 @@ impl Listener {
     /// Answers with a HelloVerifyRequest.
     fn verify(
         &mut self,
-        now: Instant,
         path: Path,
         hello: &ClientHello<'_>,
         received: usize,
+        cookie: &[u8; MAX_COOKIE_LEN],
     ) -> Incoming<'_> {
-        let cookie = self.ring.mint(now, path.peer, hello.preamble);
-        let length = wire::write_hello_verify_request(&mut self.reply, hello, &cookie);
+        let length = wire::write_hello_verify_request(&mut self.reply, hello, cookie);
         if length > received {
             return self.dropped(DropReason::AmplificationLimit);
         }
