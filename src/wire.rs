@@ -251,3 +251,330 @@ pub(crate) fn write_hello_verify_request(
     back.copy_from_slice(cookie);
     MAX_HELLO_VERIFY_REQUEST_LEN
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(content_type: u8, epoch: u16, sequence: u64, payload: &[u8]) -> Vec<u8> {
+        let mut record = vec![content_type, 0xfe, 0xfd];
+        record.extend(epoch.to_be_bytes());
+        record.extend(&sequence.to_be_bytes()[2..]);
+        record.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        record.extend(payload);
+        record
+    }
+
+    fn fragment(message_type: u8, length: u32, seq: u16, offset: u32, body: &[u8]) -> Vec<u8> {
+        let mut fragment = vec![message_type];
+        fragment.extend(&length.to_be_bytes()[1..]);
+        fragment.extend(seq.to_be_bytes());
+        fragment.extend(&offset.to_be_bytes()[1..]);
+        fragment.extend(&u32::try_from(body.len()).unwrap().to_be_bytes()[1..]);
+        fragment.extend(body);
+        fragment
+    }
+
+    /// The body of a ClientHello, and where its preamble ends.
+    fn hello_body(session_id: &[u8], cookie: &[u8]) -> (Vec<u8>, usize) {
+        let mut body = vec![0xfe, 0xfd];
+        body.extend([7; 32]);
+        body.push(u8::try_from(session_id.len()).unwrap());
+        body.extend(session_id);
+        let preamble = body.len();
+        body.push(u8::try_from(cookie.len()).unwrap());
+        body.extend(cookie);
+        body.extend([0, 2, 0xc0, 0x2b, 1, 0]);
+        (body, preamble)
+    }
+
+    fn hello(body: &[u8], seq: u16) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap();
+        record(content::HANDSHAKE, 0, 5, &fragment(1, length, seq, 0, body))
+    }
+
+    #[test]
+    fn records_are_split_one_by_one() {
+        let datagram = [
+            record(22, 0, 0xffff_ffff_ffff, b"one"),
+            record(23, 0xffff, 7, b""),
+            record(20, 1, 0, &[0; MAX_PAYLOAD_LEN]),
+        ]
+        .concat();
+        let (first, rest) = split_record(&datagram).unwrap();
+        assert_eq!((first.content_type, first.epoch), (22, 0));
+        assert_eq!(first.sequence, 0xffff_ffff_ffff);
+        assert_eq!(first.payload(), b"one");
+        assert_eq!(first.bytes, &datagram[..16]);
+        let (second, rest) = split_record(rest).unwrap();
+        assert_eq!((second.epoch, second.sequence), (0xffff, 7));
+        assert_eq!(second.payload(), b"");
+        let (third, rest) = split_record(rest).unwrap();
+        assert_eq!(third.payload().len(), MAX_PAYLOAD_LEN);
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn records_that_dtls_does_not_have_are_refused() {
+        let reason = |datagram: &[u8]| split_record(datagram).err();
+        assert_eq!(reason(&[]), Some(DropReason::EmptyDatagram));
+        for first in [0, 19, 24, 0x1f, 0x40, 0x80, 0xff] {
+            assert_eq!(reason(&[first; 20]), Some(DropReason::BadContentType));
+        }
+        // DTLS 1.3 in the clear looks like 1.2; encrypted it has a header of its own.
+        for first in [0x20, 0x2f, 0x3f] {
+            assert_eq!(reason(&[first; 20]), Some(DropReason::BadVersion));
+        }
+        for (major, minor) in [(3, 3), (0xfe, 0xfc), (0xfe, 0xfe), (1, 0), (0xff, 0xfd)] {
+            let mut datagram = record(22, 0, 0, b"payload");
+            datagram[1..3].copy_from_slice(&[major, minor]);
+            assert_eq!(reason(&datagram), Some(DropReason::BadVersion));
+        }
+        let datagram = record(22, 0, 0, b"payload");
+        for length in 1..RECORD_HEADER_LEN {
+            assert_eq!(reason(&datagram[..length]), Some(DropReason::Truncated));
+        }
+        for length in RECORD_HEADER_LEN..datagram.len() {
+            assert_eq!(reason(&datagram[..length]), Some(DropReason::BadLength));
+        }
+        let long = record(22, 0, 0, &[0; MAX_PAYLOAD_LEN + 1]);
+        assert_eq!(reason(&long), Some(DropReason::BadLength));
+    }
+
+    #[test]
+    fn fragments_are_split_one_by_one() {
+        let payload = [
+            fragment(11, 10, 3, 4, b"456789"),
+            fragment(14, 0, 4, 0, b""),
+        ]
+        .concat();
+        let (first, rest) = split_fragment(&payload).unwrap();
+        assert_eq!(
+            first,
+            Fragment {
+                message_type: 11,
+                length: 10,
+                message_seq: 3,
+                offset: 4,
+                body: b"456789",
+            }
+        );
+        let (second, rest) = split_fragment(rest).unwrap();
+        assert_eq!((second.message_type, second.length), (14, 0));
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn fragments_that_do_not_fit_are_refused() {
+        let reason = |payload: &[u8]| split_fragment(payload).err();
+        let good = fragment(11, 10, 3, 4, b"456789");
+        for length in 0..HANDSHAKE_HEADER_LEN {
+            assert_eq!(reason(&good[..length]), Some(DropReason::Truncated));
+        }
+        for length in HANDSHAKE_HEADER_LEN..good.len() {
+            assert_eq!(reason(&good[..length]), Some(DropReason::BadFragment));
+        }
+        for (length, offset, body) in [
+            (10, 5, &b"456789"[..]),
+            (5, 0, b"456789"),
+            (0, 0, b"4"),
+            (0, 1, b""),
+            // Empty, though the message is not.
+            (10, 0, b""),
+            (10, 10, b""),
+            (0xff_ffff, 0xff_ffff, b"1"),
+        ] {
+            let bad = fragment(11, length, 3, offset, body);
+            assert_eq!(
+                reason(&bad),
+                Some(DropReason::BadFragment),
+                "{length} {offset}"
+            );
+        }
+    }
+
+    #[test]
+    fn client_hello_is_read_up_to_its_cookie() {
+        for (session_id, cookie) in [(&[][..], &[][..]), (&[1; 32], &[2; 32]), (&[1], &[2; 255])] {
+            let (body, preamble) = hello_body(session_id, cookie);
+            for seq in [0, 1] {
+                let datagram = [&hello(&body, seq)[..], b"anything"].concat();
+                let hello = first_client_hello(&datagram).unwrap();
+                assert_eq!(hello.record.sequence, 5);
+                assert_eq!(hello.record.bytes.len(), datagram.len() - 8);
+                assert_eq!(hello.message_seq, seq);
+                assert_eq!(hello.length as usize, body.len());
+                assert_eq!(hello.random, &[7; 32]);
+                assert_eq!(hello.preamble, &body[..preamble]);
+                assert_eq!(hello.cookie, cookie);
+            }
+        }
+    }
+
+    #[test]
+    fn client_hello_may_come_in_fragments_if_its_cookie_is_in_the_first() {
+        let (body, preamble) = hello_body(&[], &[9; 32]);
+        let length = u32::try_from(body.len()).unwrap();
+        for end in 0..body.len() {
+            let first = fragment(1, length, 1, 0, &body[..end]);
+            let datagram = record(content::HANDSHAKE, 0, 0, &first);
+            let read = first_client_hello(&datagram);
+            match read {
+                Ok(hello) => {
+                    assert!(end > preamble + 32);
+                    assert_eq!(hello.cookie, &[9; 32]);
+                }
+                Err(DropReason::BadFragment) => assert_eq!(end, 0),
+                Err(reason) => {
+                    assert_eq!(reason, DropReason::Truncated);
+                    assert!((1..=preamble + 32).contains(&end), "{end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_client_hello_is_refused() {
+        let reason = |datagram: &[u8]| first_client_hello(datagram).err();
+        let (body, _) = hello_body(&[], &[]);
+        let length = u32::try_from(body.len()).unwrap();
+        let whole = fragment(1, length, 0, 0, &body);
+        let in_record = |payload: &[u8]| record(content::HANDSHAKE, 0, 0, payload);
+        assert_eq!(reason(&in_record(&whole)), None);
+        for (datagram, expected) in [
+            (record(23, 0, 0, &whole), DropReason::NotClientHello),
+            (record(21, 0, 0, &[1, 0]), DropReason::NotClientHello),
+            (record(22, 1, 0, &whole), DropReason::BadEpoch),
+            (
+                in_record(&fragment(2, length, 0, 0, &body)),
+                DropReason::NotClientHello,
+            ),
+            (
+                in_record(&[&whole[..], &whole].concat()),
+                DropReason::BadFragment,
+            ),
+            (
+                in_record(&fragment(1, length, 0, 1, &body[1..])),
+                DropReason::BadFragment,
+            ),
+            (
+                in_record(&fragment(1, length, 2, 0, &body)),
+                DropReason::UnexpectedMessage,
+            ),
+            (
+                in_record(&fragment(1, MAX_CLIENT_HELLO_LEN + 1, 0, 0, &body)),
+                DropReason::MessageTooLong,
+            ),
+            (in_record(&[]), DropReason::Truncated),
+        ] {
+            assert_eq!(reason(&datagram), Some(expected));
+        }
+        let mut stream_tls = body.clone();
+        stream_tls[0] = 3;
+        assert_eq!(reason(&hello(&stream_tls, 0)), Some(DropReason::BadVersion));
+        let (long_id, _) = hello_body(&[1; 33], &[]);
+        assert_eq!(reason(&hello(&long_id, 0)), Some(DropReason::BadLength));
+    }
+
+    #[test]
+    fn hello_verify_request_says_what_it_answers() {
+        let (body, _) = hello_body(&[], &[]);
+        let datagram = hello(&body, 0);
+        let hello = first_client_hello(&datagram).unwrap();
+        let mut out = [0; MAX_HELLO_VERIFY_REQUEST_LEN];
+        let length = write_hello_verify_request(&mut out, &hello, &[9; MAX_COOKIE_LEN]);
+        let (record, rest) = split_record(&out[..length]).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(
+            (record.content_type, record.epoch, record.sequence),
+            (22, 0, 5)
+        );
+        assert_eq!(record.bytes[1..3], [0xfe, 0xff]);
+        let (fragment, rest) = split_fragment(record.payload()).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(fragment.message_type, message::HELLO_VERIFY_REQUEST);
+        assert_eq!((fragment.message_seq, fragment.offset), (0, 0));
+        assert_eq!(fragment.length as usize, fragment.body.len());
+        assert_eq!(fragment.body[..3], [0xfe, 0xff, 32]);
+        assert_eq!(fragment.body[3..], [9; 32]);
+    }
+
+    /// Walks `datagram` as a connection and a listener do, and checks that all that is handed out lies in it.
+    fn walk(datagram: &[u8]) {
+        let range = datagram.as_ptr_range();
+        let inside = |part: &[u8]| {
+            let part = part.as_ptr_range();
+            range.start <= part.start && part.end <= range.end
+        };
+        let mut rest = datagram;
+        while let Ok((record, after)) = split_record(rest) {
+            assert!(inside(record.bytes) && inside(record.payload()));
+            assert_eq!(record.bytes.len() + after.len(), rest.len());
+            let mut payload = record.payload();
+            while let Ok((fragment, after)) = split_fragment(payload) {
+                assert!(inside(fragment.body));
+                assert!(fragment.offset as usize + fragment.body.len() <= fragment.length as usize);
+                assert!(after.len() < payload.len());
+                payload = after;
+            }
+            rest = after;
+        }
+        if let Ok(hello) = first_client_hello(datagram) {
+            assert!(inside(hello.preamble) && inside(hello.cookie) && inside(hello.random));
+            let mut out = [0; MAX_HELLO_VERIFY_REQUEST_LEN];
+            let length = write_hello_verify_request(&mut out, &hello, &[0; MAX_COOKIE_LEN]);
+            assert!(split_record(&out[..length]).is_ok());
+        }
+        carries_handshake(datagram);
+    }
+
+    #[test]
+    fn no_bytes_lead_the_parser_outside_of_them() {
+        let (body, _) = hello_body(&[3; 32], &[4; 32]);
+        let seeds = [
+            hello(&body, 0),
+            [
+                hello(&body, 1),
+                record(20, 0, 6, &[1]),
+                record(22, 1, 0, &[5; 40]),
+            ]
+            .concat(),
+            record(
+                22,
+                0,
+                1,
+                &[
+                    fragment(11, 300, 2, 0, &[6; 100]),
+                    fragment(14, 0, 3, 0, &[]),
+                ]
+                .concat(),
+            ),
+            record(21, 0, 2, &[2, 40]),
+        ];
+        for seed in 0..20_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut datagram = random.choice(&seeds).unwrap().clone();
+            for _ in 0..random.usize(0..6) {
+                let at = random.usize(0..=datagram.len());
+                match random.u8(0..6) {
+                    0 => datagram.truncate(at),
+                    1 => datagram.insert(at, random.u8(..)),
+                    2 => datagram.extend_from_slice(random.choice(&seeds).unwrap()),
+                    3 => datagram = datagram.split_off(at),
+                    _ if at < datagram.len() => datagram[at] = random.u8(..),
+                    _ => {}
+                }
+            }
+            walk(&datagram);
+        }
+        for seed in 0..5_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let length = random.usize(0..100);
+            walk(
+                &std::iter::repeat_with(|| random.u8(..))
+                    .take(length)
+                    .collect::<Vec<_>>(),
+            );
+        }
+    }
+}
