@@ -169,21 +169,66 @@ pub enum Error {
     CertificateRejected {
         /// What verification said.
         result: X509VerifyResult,
+        /// Which certificate of the chain it was said of: 0 is the peer's own. `None` if verification did not get so far.
+        depth: Option<u32>,
         /// libssl's error stack.
         source: ErrorStack,
     },
-    /// The peer offers no suite, group or signature algorithm that is acceptable here.
+    /// No cipher suite of the peer's is acceptable here, with the credentials and groups there are.
     #[error("no shared cipher suite")]
     NoSharedCipherSuite(#[source] ErrorStack),
+    /// No group for the key exchange is acceptable to both ends.
+    #[error("no shared group for the key exchange")]
+    NoSharedGroup(#[source] ErrorStack),
+    /// No signature algorithm is acceptable to both ends, or the peer used one that is not.
+    #[error("no shared signature algorithm")]
+    NoSharedSignatureAlgorithm(#[source] ErrorStack),
     /// The peer speaks no version that is acceptable here.
     #[error("no shared protocol version")]
     NoSharedVersion(#[source] ErrorStack),
+    /// The peer offers no application protocol (ALPN) that is acceptable here.
+    #[error("no shared application protocol")]
+    NoSharedApplicationProtocol(#[source] ErrorStack),
     /// The peer required a certificate, or sent none where one is required.
     #[error("the peer sent no certificate")]
     NoPeerCertificate(#[source] ErrorStack),
-    /// The peer named a pre-shared key that does not exist here.
+    /// The peer's certificate is of a kind that the suite cannot use.
+    #[error("the peer's certificate is of the wrong kind")]
+    UnusablePeerCertificate(#[source] ErrorStack),
+    /// The peer's key or the digest in one of its certificates is weaker than the security level allows.
+    #[error("the peer's key or certificate is too weak for the security level")]
+    PeerTooWeak(#[source] ErrorStack),
+    /// The peer did not prove that it holds its key, or the handshake was altered on its way: a signature or a Finished message
+    /// is wrong.
+    #[error("the peer did not prove that it holds its key")]
+    BadProof(#[source] ErrorStack),
+    /// The peer named a pre-shared key that does not exist here, or wants one where there is none.
     #[error("the pre-shared key identity is unknown")]
     UnknownPskIdentity(#[source] ErrorStack),
+    /// The saved session and what the peer or this side makes of it do not fit together. A full handshake works.
+    #[error("the session cannot be resumed")]
+    SessionRefused(#[source] ErrorStack),
+    /// The peer asked for a renegotiation, which is never done.
+    #[error("the peer asked for a renegotiation")]
+    Renegotiation(#[source] ErrorStack),
+    /// The peer does not know secure renegotiation (RFC 5746).
+    #[error("the peer does not know secure renegotiation")]
+    NoSecureRenegotiation(#[source] ErrorStack),
+    /// A record of the peer that cannot be decrypted or is no record, where libssl cannot just drop it.
+    #[error("the peer sent a bad record")]
+    BadRecord(#[source] ErrorStack),
+    /// A handshake message of the peer that cannot be parsed.
+    #[error("the peer sent a message that cannot be parsed")]
+    Decode(#[source] ErrorStack),
+    /// A handshake message of the peer that is longer than is allowed here: a certificate list, as a rule.
+    #[error("the peer sent a message that is too long")]
+    MessageTooLong(#[source] ErrorStack),
+    /// A message of the peer that does not belong where it came.
+    #[error("the peer sent an unexpected message")]
+    UnexpectedMessage(#[source] ErrorStack),
+    /// The random generator failed.
+    #[error("the random generator failed")]
+    Random(#[source] ErrorStack),
     /// A cookie could not be made or checked.
     #[error("the cookie exchange failed")]
     Cookie(#[from] CookieError),
@@ -264,11 +309,24 @@ impl From<Error> for io::Error {
             Error::Unreachable(_) => io::ErrorKind::ConnectionRefused,
             Error::CertificateRejected { .. }
             | Error::NoSharedCipherSuite(_)
+            | Error::NoSharedGroup(_)
+            | Error::NoSharedSignatureAlgorithm(_)
             | Error::NoSharedVersion(_)
+            | Error::NoSharedApplicationProtocol(_)
             | Error::NoPeerCertificate(_)
+            | Error::UnusablePeerCertificate(_)
+            | Error::PeerTooWeak(_)
+            | Error::BadProof(_)
             | Error::UnknownPskIdentity(_)
+            | Error::SessionRefused(_)
+            | Error::Renegotiation(_)
+            | Error::NoSecureRenegotiation(_)
+            | Error::BadRecord(_)
+            | Error::Decode(_)
+            | Error::MessageTooLong(_)
+            | Error::UnexpectedMessage(_)
             | Error::Protocol(_) => io::ErrorKind::InvalidData,
-            Error::Setup(_) | Error::Cookie(_) => io::ErrorKind::Other,
+            Error::Setup(_) | Error::Cookie(_) | Error::Random(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

@@ -174,6 +174,8 @@ impl Alert {
     pub const PROTOCOL_VERSION: Alert = Alert(70);
     /// unknown_psk_identity (RFC 4279).
     pub const UNKNOWN_PSK_IDENTITY: Alert = Alert(115);
+    /// no_application_protocol (RFC 7301).
+    pub const NO_APPLICATION_PROTOCOL: Alert = Alert(120);
 
     /// The name RFC 5246 or its extensions give it; `None` for a number without one.
     pub fn name(self) -> Option<&'static str> {

@@ -120,7 +120,20 @@ impl Handshake {
         let forgeable = match error {
             Error::CertificateRejected { .. }
             | Error::NoSharedCipherSuite(_)
+            | Error::NoSharedGroup(_)
+            | Error::NoSharedSignatureAlgorithm(_)
             | Error::NoSharedVersion(_)
+            | Error::NoSharedApplicationProtocol(_)
+            | Error::UnusablePeerCertificate(_)
+            | Error::PeerTooWeak(_)
+            | Error::BadProof(_)
+            | Error::SessionRefused(_)
+            | Error::Renegotiation(_)
+            | Error::NoSecureRenegotiation(_)
+            | Error::BadRecord(_)
+            | Error::Decode(_)
+            | Error::MessageTooLong(_)
+            | Error::UnexpectedMessage(_)
             | Error::Protocol(_) => true,
             // Time is over, the peer said no and nothing contradicted it, or this side cannot go on.
             Error::HandshakeTimeout
@@ -129,6 +142,7 @@ impl Handshake {
             | Error::NoPeerCertificate(_)
             | Error::UnknownPskIdentity(_)
             | Error::Unreachable(_)
+            | Error::Random(_)
             | Error::Setup(_)
             | Error::Cookie(_) => false,
         };

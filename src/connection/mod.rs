@@ -100,6 +100,7 @@ impl Connection {
         match connection.step_handshake(now, &[]) {
             Ok(()) => Ok(connection),
             Err(Error::NoSharedCipherSuite(_)) => Err(ConfigError::NoCipherSuites),
+            Err(Error::Random(stack)) => Err(ConfigError::Random(stack)),
             Err(Error::Protocol(stack) | Error::NoSharedVersion(stack)) => {
                 Err(ConfigError::OpenSsl(stack))
             }

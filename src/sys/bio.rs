@@ -115,6 +115,10 @@ pub(crate) struct State {
     /// Datagrams lost because of `allowance`.
     pub(crate) lost_allowance: u64,
     pub(crate) timer: Timer,
+    /// The verification callback that [`super::verify`] stands in front of.
+    pub(super) verify_callback: ffi::SSL_verify_cb,
+    /// Which certificate of the chain was refused.
+    pub(super) rejected_depth: Option<u32>,
 }
 
 impl State {
@@ -176,6 +180,8 @@ impl DatagramBio {
                 expired_in_flight: 0,
                 expired: 0,
             },
+            verify_callback: None,
+            rejected_depth: None,
         });
         // SAFETY: `bio` is valid; it owns the state from now on.
         unsafe { ffi::BIO_set_data(bio.as_ptr(), Box::into_raw(state).cast()) };
@@ -252,7 +258,7 @@ impl DatagramBio {
 /// # Safety
 ///
 /// `bio` is a valid datagram BIO and no reference to its state is alive.
-unsafe fn with_state<R>(
+pub(super) unsafe fn with_state<R>(
     bio: *mut ffi::BIO,
     otherwise: R,
     use_state: impl FnOnce(&mut State) -> R,

@@ -5,7 +5,9 @@
 pub(crate) mod addr;
 pub(crate) mod bio;
 pub(crate) mod context;
+mod reason;
 pub(crate) mod ssl;
+mod verify;
 
 /// Functions, constants and control numbers of libssl and libcrypto that `openssl-sys` does not declare.
 ///
@@ -22,8 +24,9 @@ pub(crate) mod ffi {
         BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
         ERR_clear_error, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, SSL, SSL_CIPHER,
         SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN, SSL_METHOD,
-        SSL_ctrl, SSL_do_handshake, SSL_get_error, SSL_get_rbio, SSL_pending, SSL_read_ex,
-        SSL_shutdown, SSL_write_ex, stack_st_SSL_CIPHER,
+        SSL_ctrl, SSL_do_handshake, SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx,
+        SSL_get_rbio, SSL_pending, SSL_read_ex, SSL_shutdown, SSL_write_ex, X509_STORE_CTX,
+        X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data, stack_st_SSL_CIPHER,
     };
 
     /// `bio.h`: an opaque union of socket addresses.
@@ -41,6 +44,9 @@ pub(crate) mod ffi {
         pub(crate) tv_usec: core::ffi::c_long,
     }
 
+    /// `ssl.h`: gets libssl's verdict on one certificate and answers its own.
+    pub(crate) type SSL_verify_cb =
+        Option<unsafe extern "C" fn(c_int, *mut X509_STORE_CTX) -> c_int>;
     /// `ssl.h`: gets the last interval in microseconds, 0 for the first, and answers the next.
     pub(crate) type DTLS_timer_cb = Option<unsafe extern "C" fn(*mut SSL, c_uint) -> c_uint>;
 
@@ -76,6 +82,7 @@ pub(crate) mod ffi {
 
     // sslerr.h: reasons that a caller can act on
     pub(crate) const ERR_LIB_SSL: c_int = 20;
+    pub(crate) const ERR_LIB_RAND: c_int = 36;
     pub(crate) const SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: c_int = 118;
     pub(crate) const SSL_R_CERTIFICATE_VERIFY_FAILED: c_int = 134;
     pub(crate) const SSL_R_VERSION_TOO_HIGH: c_int = 166;
@@ -92,6 +99,60 @@ pub(crate) mod ffi {
     pub(crate) const SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS: c_int = 376;
     pub(crate) const SSL_R_VERSION_TOO_LOW: c_int = 396;
     pub(crate) const SSL_R_NO_SHARED_GROUPS: c_int = 410;
+    pub(crate) const SSL_R_BAD_CHANGE_CIPHER_SPEC: c_int = 103;
+    pub(crate) const SSL_R_INCONSISTENT_EXTMS: c_int = 104;
+    pub(crate) const SSL_R_BAD_EXTENSION: c_int = 110;
+    pub(crate) const SSL_R_BAD_DIGEST_LENGTH: c_int = 111;
+    pub(crate) const SSL_R_BAD_PACKET_LENGTH: c_int = 115;
+    pub(crate) const SSL_R_BAD_SIGNATURE: c_int = 123;
+    pub(crate) const SSL_R_CA_DN_LENGTH_MISMATCH: c_int = 131;
+    pub(crate) const SSL_R_CCS_RECEIVED_EARLY: c_int = 133;
+    pub(crate) const SSL_R_CERT_LENGTH_MISMATCH: c_int = 135;
+    pub(crate) const SSL_R_DATA_LENGTH_TOO_LONG: c_int = 146;
+    pub(crate) const SSL_R_DECRYPTION_FAILED: c_int = 147;
+    pub(crate) const SSL_R_DIGEST_CHECK_FAILED: c_int = 149;
+    pub(crate) const SSL_R_ENCRYPTED_LENGTH_TOO_LONG: c_int = 150;
+    pub(crate) const SSL_R_ERROR_IN_RECEIVED_CIPHER_LIST: c_int = 151;
+    pub(crate) const SSL_R_EXCESSIVE_MESSAGE_SIZE: c_int = 152;
+    pub(crate) const SSL_R_GOT_A_FIN_BEFORE_A_CCS: c_int = 154;
+    pub(crate) const SSL_R_LENGTH_MISMATCH: c_int = 159;
+    pub(crate) const SSL_R_LENGTH_TOO_SHORT: c_int = 160;
+    pub(crate) const SSL_R_OLD_SESSION_CIPHER_NOT_RETURNED: c_int = 197;
+    pub(crate) const SSL_R_INVALID_ALERT: c_int = 205;
+    pub(crate) const SSL_R_RECORD_LENGTH_MISMATCH: c_int = 213;
+    pub(crate) const SSL_R_SIGNATURE_FOR_NON_SIGNING_CERTIFICATE: c_int = 220;
+    pub(crate) const SSL_R_PSK_NO_CLIENT_CB: c_int = 224;
+    pub(crate) const SSL_R_PSK_NO_SERVER_CB: c_int = 225;
+    pub(crate) const SSL_R_NO_APPLICATION_PROTOCOL: c_int = 235;
+    pub(crate) const SSL_R_BAD_PACKET: c_int = 240;
+    pub(crate) const SSL_R_UNEXPECTED_MESSAGE: c_int = 244;
+    pub(crate) const SSL_R_UNKNOWN_ALERT_TYPE: c_int = 246;
+    pub(crate) const SSL_R_UNKNOWN_CERTIFICATE_TYPE: c_int = 247;
+    pub(crate) const SSL_R_BAD_LENGTH: c_int = 271;
+    pub(crate) const SSL_R_ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT: c_int = 272;
+    pub(crate) const SSL_R_SESSION_ID_CONTEXT_UNINITIALIZED: c_int = 277;
+    pub(crate) const SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC: c_int = 281;
+    pub(crate) const SSL_R_NO_SUITABLE_GROUPS: c_int = 295;
+    pub(crate) const SSL_R_RECORD_TOO_SMALL: c_int = 298;
+    pub(crate) const SSL_R_BAD_ECPOINT: c_int = 306;
+    pub(crate) const SSL_R_UNSUPPORTED_ELLIPTIC_CURVE: c_int = 315;
+    pub(crate) const SSL_R_BAD_HANDSHAKE_LENGTH: c_int = 332;
+    pub(crate) const SSL_R_LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED: c_int = 333;
+    pub(crate) const SSL_R_RENEGOTIATION_MISMATCH: c_int = 337;
+    pub(crate) const SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: c_int = 338;
+    pub(crate) const SSL_R_NO_RENEGOTIATION: c_int = 339;
+    pub(crate) const SSL_R_BAD_SRTP_MKI_VALUE: c_int = 352;
+    pub(crate) const SSL_R_BAD_SRTP_PROTECTION_PROFILE_LIST: c_int = 353;
+    pub(crate) const SSL_R_WRONG_SIGNATURE_TYPE: c_int = 370;
+    pub(crate) const SSL_R_WRONG_CURVE: c_int = 378;
+    pub(crate) const SSL_R_WRONG_CERTIFICATE_TYPE: c_int = 383;
+    pub(crate) const SSL_R_DH_KEY_TOO_SMALL: c_int = 394;
+    pub(crate) const SSL_R_CA_KEY_TOO_SMALL: c_int = 397;
+    pub(crate) const SSL_R_CA_MD_TOO_WEAK: c_int = 398;
+    pub(crate) const SSL_R_EE_KEY_TOO_SMALL: c_int = 399;
+    pub(crate) const SSL_R_LENGTH_TOO_LONG: c_int = 404;
+    pub(crate) const SSL_R_TOO_MANY_WARN_ALERTS: c_int = 409;
+    pub(crate) const SSL_R_BAD_RECORD_TYPE: c_int = 443;
     /// Reasons from here on are alerts of the peer: this number plus the alert's.
     pub(crate) const SSL_AD_REASON_OFFSET: c_int = 1000;
 
@@ -135,5 +196,8 @@ pub(crate) mod ffi {
         pub(crate) fn SSL_free_buffers(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_alloc_buffers(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_get0_peername(ssl: *mut SSL) -> *const c_char;
+        pub(crate) fn SSL_set_verify(ssl: *mut SSL, mode: c_int, callback: SSL_verify_cb);
+        pub(crate) fn SSL_get_verify_mode(ssl: *const SSL) -> c_int;
+        pub(crate) fn SSL_get_verify_callback(ssl: *const SSL) -> SSL_verify_cb;
     }
 }

@@ -13,12 +13,12 @@ use openssl::ssl::{Ssl, SslContextRef, SslRef};
 
 use super::addr::BioAddr;
 use super::bio::{self, DatagramBio, State};
-use super::ffi;
+use super::{ffi, reason, verify};
 use crate::error::Error;
 use crate::guard;
 use crate::queue::Writer;
 use crate::transport::TransportConfig;
-use crate::types::{Alert, Mtu};
+use crate::types::Mtu;
 
 /// How many bytes OpenSSL 3 writes over the MTU it was given, in datagrams with encrypted handshake messages: it forgets the
 /// explicit nonce and the tag. OpenSSL 4 counts them.
@@ -82,6 +82,8 @@ impl BoundSsl {
         unsafe { bio.attach(ssl.as_ptr()) }?;
         // SAFETY: the callback finds the datagram BIO just attached.
         unsafe { ffi::DTLS_set_timer_cb(ssl.as_ptr(), Some(bio::next_interval)) };
+        // SAFETY: `ssl` is valid and reads from the datagram BIO just attached.
+        unsafe { verify::watch(ssl.as_ptr()) };
         let mut bound = BoundSsl {
             ssl,
             bio,
@@ -341,7 +343,7 @@ impl BoundSsl {
 
     /// Makes an error of what libssl left when it gave up.
     pub(crate) fn error(&self, stack: ErrorStack) -> Error {
-        classify(stack, &self.ssl)
+        reason::classify(stack, self.ssl.verify_result(), self.state().rejected_depth)
     }
 }
 
@@ -362,42 +364,4 @@ fn call(ssl: &SslRef, verb: impl FnOnce(*mut ffi::SSL) -> c_int) -> Outcome {
         // WANT_READ, or WANT_X509_LOOKUP and the like where an adopted context's callback asks to be called again.
         _ => Outcome::Waits,
     }
-}
-
-/// Finds the error a caller can act on, by reason code.
-fn classify(stack: ErrorStack, ssl: &SslRef) -> Error {
-    let reasons = stack
-        .errors()
-        .iter()
-        .filter(|error| error.library_code() == ffi::ERR_LIB_SSL);
-    for reason in reasons.map(openssl::error::Error::reason_code) {
-        return match reason {
-            ffi::SSL_R_CERTIFICATE_VERIFY_FAILED => Error::CertificateRejected {
-                result: ssl.verify_result(),
-                source: stack,
-            },
-            ffi::SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE => Error::NoPeerCertificate(stack),
-            ffi::SSL_R_PSK_IDENTITY_NOT_FOUND => Error::UnknownPskIdentity(stack),
-            ffi::SSL_R_READ_TIMEOUT_EXPIRED => Error::HandshakeTimeout,
-            ffi::SSL_R_NO_SHARED_CIPHER
-            | ffi::SSL_R_NO_CIPHERS_AVAILABLE
-            | ffi::SSL_R_NO_SHARED_GROUPS
-            | ffi::SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS
-            | ffi::SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM => Error::NoSharedCipherSuite(stack),
-            ffi::SSL_R_UNSUPPORTED_PROTOCOL
-            | ffi::SSL_R_UNSUPPORTED_SSL_VERSION
-            | ffi::SSL_R_WRONG_SSL_VERSION
-            | ffi::SSL_R_WRONG_VERSION_NUMBER
-            | ffi::SSL_R_VERSION_TOO_LOW
-            | ffi::SSL_R_VERSION_TOO_HIGH
-            | ffi::SSL_R_NO_PROTOCOLS_AVAILABLE => Error::NoSharedVersion(stack),
-            reason => match u8::try_from(reason - ffi::SSL_AD_REASON_OFFSET) {
-                Ok(alert) => Error::AlertReceived {
-                    alert: Alert(alert),
-                },
-                Err(_) => continue,
-            },
-        };
-    }
-    Error::Protocol(stack)
 }

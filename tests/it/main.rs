@@ -1,6 +1,7 @@
 //! Integration tests: our client against our server over a simulated network, and over loopback.
 
 mod data;
+mod errors;
 mod handshake;
 #[cfg(feature = "udp")]
 mod loopback;
