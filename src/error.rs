@@ -7,6 +7,7 @@ use openssl::x509::X509VerifyResult;
 use thiserror::Error;
 
 use crate::types::Alert;
+use crate::verification::VerificationError;
 
 /// A configuration that cannot work. Found before any datagram is sent.
 #[derive(Debug, Error)]
@@ -171,6 +172,8 @@ pub enum Error {
         result: X509VerifyResult,
         /// Which certificate of the chain it was said of: 0 is the peer's own. `None` if verification did not get so far.
         depth: Option<u32>,
+        /// Every objection, with its depth and certificate; the last one was final. Empty on adopted contexts.
+        errors: Vec<VerificationError>,
         /// libssl's error stack.
         source: ErrorStack,
     },

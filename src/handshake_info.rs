@@ -3,7 +3,9 @@
 use openssl::ssl::{NameType, SslVersion};
 use openssl::x509::X509;
 
+use crate::parking;
 use crate::sys::ssl::BoundSsl;
+use crate::verification::VerificationError;
 
 /// What a completed handshake agreed on, copied out of libssl once.
 #[derive(Clone)]
@@ -15,6 +17,7 @@ pub struct HandshakeInfo {
     server_name: Option<String>,
     psk_identity: Option<Vec<u8>>,
     resumed: bool,
+    verification_errors: Vec<VerificationError>,
 }
 
 impl HandshakeInfo {
@@ -38,6 +41,7 @@ impl HandshakeInfo {
             server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
             psk_identity: ssl.psk_identity().map(<[u8]>::to_vec),
             resumed: ssl.session_reused(),
+            verification_errors: parking::take(ssl).verification_errors,
         }
     }
 
@@ -63,6 +67,15 @@ impl HandshakeInfo {
     /// They are as the peer sent them: only the peer's own was used for more than building a chain.
     pub fn peer_chain(&self) -> &[X509] {
         &self.peer_chain
+    }
+
+    /// What verification objected to and was overruled in, in the order it was raised: by
+    /// [`no_verification`](crate::Dangerous::no_verification), or by a
+    /// [`verify_callback`](crate::ContextBuilder::verify_callback).
+    ///
+    /// Empty if the peer's certificate is good, if it sent none, after resumption, and on adopted contexts.
+    pub fn verification_errors(&self) -> &[VerificationError] {
+        &self.verification_errors
     }
 
     /// The name in the peer's certificate that matched the one asked for. Corresponds to `SSL_get0_peername`.

@@ -86,6 +86,7 @@ mod gate;
 mod guard;
 mod handshake_info;
 mod listener;
+mod parking;
 mod queue;
 mod server_name;
 mod stats;
@@ -95,6 +96,7 @@ mod transport;
 mod types;
 #[cfg(feature = "udp")]
 pub mod udp;
+mod verification;
 mod wire;
 
 pub use connection::Connection;
@@ -113,6 +115,7 @@ pub use transport::TransportConfig;
 pub use types::{
     AddressProof, Alert, CloseReason, DropReason, Drops, Event, Mtu, Path, Role, Transmit,
 };
+pub use verification::VerificationError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

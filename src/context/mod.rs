@@ -17,12 +17,12 @@ pub use self::builder::{
 };
 pub use self::identity::Identity;
 pub use self::psk::{Psk, PskKey, PskLookup};
-use crate::cookie;
 use crate::error::ConfigError;
 use crate::server_name::ServerName;
 use crate::sys::context as sys;
 use crate::transport::TransportConfig;
 use crate::types::Role;
+use crate::{cookie, parking};
 
 /// Everything that connections of one kind share: an `SSL_CTX` and the settings libssl knows nothing of.
 ///
@@ -160,6 +160,7 @@ impl Context {
         let mut ssl = Ssl::new(&self.0.ssl_context)?;
         set_role(&mut ssl, self.0.role);
         sys::set_invariants(&mut ssl);
+        parking::prepare(&mut ssl)?;
         if let Some(ServerName::Dns(name)) = server_name {
             ssl.set_hostname(name.as_str())?;
         }

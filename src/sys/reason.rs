@@ -154,7 +154,8 @@ const REASONS: &[(Make, &[c_int])] = &[
 
 /// Makes an error of the first reason in `stack` that has a variant.
 ///
-/// `verified` and `depth` are what verification of the peer's certificate ended with, and where.
+/// `verified` and `depth` are what verification of the peer's certificate ended with, and where. What it objected to before is
+/// the caller's to add.
 pub(super) fn classify(stack: ErrorStack, verified: X509VerifyResult, depth: Option<u32>) -> Error {
     let reasons = stack
         .errors()
@@ -166,6 +167,7 @@ pub(super) fn classify(stack: ErrorStack, verified: X509VerifyResult, depth: Opt
                 return Error::CertificateRejected {
                     result: verified,
                     depth,
+                    errors: Vec::new(),
                     source: stack,
                 };
             }

@@ -15,10 +15,10 @@ use super::addr::BioAddr;
 use super::bio::{self, DatagramBio, State};
 use super::{ffi, reason, verify};
 use crate::error::Error;
-use crate::guard;
 use crate::queue::Writer;
 use crate::transport::TransportConfig;
 use crate::types::Mtu;
+use crate::{guard, parking};
 
 /// How many bytes OpenSSL 3 writes over the MTU it was given, in datagrams with encrypted handshake messages: it forgets the
 /// explicit nonce and the tag. OpenSSL 4 counts them.
@@ -341,9 +341,18 @@ impl BoundSsl {
         name.to_str().ok().map(str::to_owned)
     }
 
-    /// Makes an error of what libssl left when it gave up.
+    /// Makes an error of what libssl, or a callback inside it, left when it gave up.
     pub(crate) fn error(&self, stack: ErrorStack) -> Error {
-        reason::classify(stack, self.ssl.verify_result(), self.state().rejected_depth)
+        let parked = parking::take(&self.ssl);
+        if let Some(error) = parked.error {
+            return error;
+        }
+        let (verified, depth) = (self.ssl.verify_result(), self.state().rejected_depth);
+        let mut error = reason::classify(stack, verified, depth);
+        if let Error::CertificateRejected { errors, .. } = &mut error {
+            *errors = parked.verification_errors;
+        }
+        error
     }
 }
 
