@@ -91,10 +91,10 @@ pub enum ConfigError {
         /// What stands in the way.
         reason: &'static str,
     },
-    /// A pre-shared key or identity of a length that cannot be sent.
+    /// A pre-shared key, identity or hint of a length that cannot be sent.
     #[error("a PSK {what} must have {min} to {max} bytes, not {given}")]
     PskLength {
-        /// "identity" or "key".
+        /// "identity", "identity hint", or "key".
         what: &'static str,
         /// Least number of bytes.
         min: usize,
@@ -103,9 +103,12 @@ pub enum ConfigError {
         /// Number of bytes given.
         given: usize,
     },
-    /// A PSK identity with a zero byte in it, which C would take for its end.
-    #[error("a PSK identity must not contain a zero byte")]
-    PskIdentityHasZero,
+    /// A PSK identity or hint with a zero byte in it, which C would take for its end.
+    #[error("a PSK {what} must not contain a zero byte")]
+    PskHasZero {
+        /// "identity" or "identity hint".
+        what: &'static str,
+    },
     /// A closure given to `configure` turned off what only `dangerous()` may.
     #[error("the configure closure turned off {what}")]
     Weakened {
@@ -205,9 +208,13 @@ pub enum Error {
     /// is wrong.
     #[error("the peer did not prove that it holds its key")]
     BadProof(#[source] ErrorStack),
-    /// The peer named a pre-shared key that does not exist here, or wants one where there is none.
+    /// The peer named a pre-shared key that does not exist here, or wants one where there is none; on a client,
+    /// none exists for the server's hint.
     #[error("the pre-shared key identity is unknown")]
     UnknownPskIdentity(#[source] ErrorStack),
+    /// The look-up of a pre-shared key failed. Its own error is the source.
+    #[error("the look-up of a pre-shared key failed")]
+    PskLookup(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The saved session and what the peer or this side makes of it do not fit together. A full handshake works.
     #[error("the session cannot be resumed")]
     SessionRefused(#[source] ErrorStack),
@@ -329,7 +336,9 @@ impl From<Error> for io::Error {
             | Error::MessageTooLong(_)
             | Error::UnexpectedMessage(_)
             | Error::Protocol(_) => io::ErrorKind::InvalidData,
-            Error::Setup(_) | Error::Cookie(_) | Error::Random(_) => io::ErrorKind::Other,
+            Error::Setup(_) | Error::Cookie(_) | Error::PskLookup(_) | Error::Random(_) => {
+                io::ErrorKind::Other
+            }
         };
         io::Error::new(kind, error)
     }

@@ -141,6 +141,7 @@ impl Handshake {
             | Error::ClosedInHandshake
             | Error::NoPeerCertificate(_)
             | Error::UnknownPskIdentity(_)
+            | Error::PskLookup(_)
             | Error::Unreachable(_)
             | Error::Random(_)
             | Error::Setup(_)

@@ -1,6 +1,6 @@
 //! What contexts need beyond the safe API of `openssl`.
 
-use core::ffi::{c_int, c_long};
+use core::ffi::{CStr, c_int, c_long};
 use core::ptr;
 
 use foreign_types::ForeignTypeRef;
@@ -60,6 +60,20 @@ pub(crate) fn sibling(context: &SslContextRef) -> Result<SslContextBuilder, Erro
     let method = unsafe { ffi::SSL_CTX_get_ssl_method(context.as_ptr()) };
     // SAFETY: methods are tables that live for ever, and a context always has one.
     SslContextBuilder::new(unsafe { SslMethod::from_ptr(method) })
+}
+
+/// Sends `hint` to clients that offer pre-shared keys. Corresponds to `SSL_CTX_use_psk_identity_hint`.
+pub(crate) fn use_psk_identity_hint(
+    builder: &mut SslContextBuilder,
+    hint: &CStr,
+) -> Result<(), ErrorStack> {
+    // SAFETY: the context is valid, and libssl copies the string.
+    let answer = unsafe { ffi::SSL_CTX_use_psk_identity_hint(builder.as_ptr(), hint.as_ptr()) };
+    if answer == 1 {
+        Ok(())
+    } else {
+        Err(ErrorStack::get())
+    }
 }
 
 /// Whether a client would offer a suite on `ssl`. Corresponds to `SSL_get1_supported_ciphers`.

@@ -190,6 +190,10 @@ pub(crate) mod ffi {
         pub(crate) fn SSL_get_ciphers(ssl: *const SSL) -> *mut stack_st_SSL_CIPHER;
         pub(crate) fn SSL_get1_supported_ciphers(ssl: *mut SSL) -> *mut stack_st_SSL_CIPHER;
         pub(crate) fn SSL_CIPHER_get_auth_nid(cipher: *const SSL_CIPHER) -> c_int;
+        pub(crate) fn SSL_CTX_use_psk_identity_hint(
+            context: *mut SSL_CTX,
+            hint: *const c_char,
+        ) -> c_int;
         pub(crate) fn SSL_CTX_get_ssl_method(context: *const SSL_CTX) -> *const SSL_METHOD;
         pub(crate) fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
         pub(crate) fn SSL_clear_options(ssl: *mut SSL, options: u64) -> u64;

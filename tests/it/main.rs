@@ -6,6 +6,7 @@ mod errors;
 mod handshake;
 #[cfg(feature = "udp")]
 mod loopback;
+mod psk;
 mod support;
 #[cfg(feature = "udp")]
 mod udp;

@@ -21,6 +21,9 @@ const PSK_SUITES: &str = "ECDHE-PSK-CHACHA20-POLY1305:PSK-AES256-GCM-SHA384:\
 const CERTIFICATE_SUITES_1_0: &str = "ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA:\
     ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA";
 const PSK_SUITES_1_0: &str = "ECDHE-PSK-AES128-CBC-SHA:PSK-AES128-CBC-SHA";
+/// Never negotiated, whatever a list says: RSA key transport for pre-shared keys, which needs a certificate besides and has no
+/// forward secrecy, and finite-field groups, which ECDHE replaces.
+const REFUSED: &str = "!kRSAPSK:!kDHEPSK";
 const GROUPS: &str = "X25519:P-256:P-384";
 /// Without X25519, which a FIPS provider may not have.
 const NIST_GROUPS: &str = "P-256:P-384";
@@ -66,7 +69,7 @@ impl<R> ContextBuilder<R> {
 
     /// The cipher suites, in OpenSSL's notation and in order of preference. Corresponds to `SSL_CTX_set_cipher_list`.
     ///
-    /// With CBC suites a peer gets MAC-then-encrypt, since libssl ends an established connection over one forged record with
+    /// Pre-shared keys with RSA or finite-field Diffie-Hellman key exchange are left out of any list. With CBC suites a peer gets MAC-then-encrypt, since libssl ends an established connection over one forged record with
     /// encrypt-then-MAC.
     pub fn cipher_list(mut self, list: &str) -> Self {
         self.settings.algorithms.cipher_list = Some(list.to_owned());
@@ -87,7 +90,8 @@ impl<R> ContextBuilder<R> {
 
     /// What libssl takes for secure, 0 to 5. Default: libssl's. Corresponds to `SSL_CTX_set_security_level`.
     ///
-    /// OpenSSL 4 allows `TLS_PSK_WITH_AES_128_CCM_8`, which CoAP devices have, at level 0 only.
+    /// Newer libssls (3.6 and 4.0 are known) allow `TLS_PSK_WITH_AES_128_CCM_8` and the other suites with tags of 8 bytes, which
+    /// are all that some CoAP devices have, at level 0 only.
     pub fn security_level(mut self, level: u32) -> Self {
         self.settings.algorithms.security_level = Some(level);
         self
@@ -145,7 +149,7 @@ impl Algorithms {
             .clone()
             .unwrap_or_else(|| self.default_suites(parts));
         builder
-            .set_cipher_list(&suites)
+            .set_cipher_list(&format!("{suites}:{REFUSED}"))
             .map_err(bad_list("cipher list", &suites))?;
         if let Some(groups) = &self.groups {
             builder

@@ -3,7 +3,8 @@
 use openssl::ssl::SslVerifyMode;
 
 use super::{ContextBuilder, Dangerous, Parts};
-use crate::context::{Context, Identity, Psk};
+use crate::context::psk::{Psk, PskChoice};
+use crate::context::{Context, Identity};
 use crate::error::ConfigError;
 use crate::types::Role;
 
@@ -11,7 +12,7 @@ use crate::types::Role;
 #[derive(Debug)]
 pub struct ForClient {
     identity: Option<Identity>,
-    psk: Option<Psk>,
+    psk: Option<PskChoice>,
     check_name: bool,
 }
 
@@ -34,7 +35,36 @@ impl ContextBuilder<ForClient> {
     ///
     /// A client that trusts no certificate needs one; a client that has both offers both.
     pub fn psk(mut self, psk: Psk) -> Self {
-        self.for_role.psk = Some(psk);
+        self.for_role.psk = Some(PskChoice::Fixed(psk));
+        self
+    }
+
+    /// Offers suites with pre-shared keys, and asks `look_up` for identity and key once the server has sent its hint, or none.
+    ///
+    /// `None` ends the handshake with [`Error::UnknownPskIdentity`](crate::Error::UnknownPskIdentity), a failure with
+    /// [`Error::PskLookup`](crate::Error::PskLookup). The hint is 1 to 255 bytes that anybody may have sent. The closure runs
+    /// inside the handshake, on the thread that called, and must not block. A panic goes through to that caller.
+    ///
+    /// Corresponds to `SSL_CTX_set_psk_client_callback`.
+    ///
+    /// ```
+    /// use openssl_dtls::{ConfigError, Context, Psk};
+    ///
+    /// # fn main() -> Result<(), ConfigError> {
+    /// let context = Context::client()
+    ///     .psk_by_hint(|hint| match hint {
+    ///         Some(b"plant-2") => Psk::new(b"sensor-7", b"the key for plant two").map(Some),
+    ///         _ => Ok(None),
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn psk_by_hint<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        mut self,
+        look_up: impl Fn(Option<&[u8]>) -> Result<Option<Psk>, E> + Send + Sync + 'static,
+    ) -> Self {
+        self.for_role.psk = Some(PskChoice::by_hint(look_up));
         self
     }
 

@@ -20,7 +20,8 @@ pub use self::client::ForClient;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
 use self::trust::Trust;
 use self::verification::Verification;
-use super::{Context, Identity, Psk, PskLookup, check_library_version, trial};
+use super::psk::PskChoice;
+use super::{Context, Identity, PskLookup, check_library_version, trial};
 use crate::error::ConfigError;
 use crate::sys::context as sys;
 use crate::transport::TransportConfig;
@@ -52,7 +53,7 @@ struct Settings {
 struct Parts {
     role: Role,
     identity: Option<Identity>,
-    client_psk: Option<Psk>,
+    client_psk: Option<PskChoice>,
     server_psk: Option<PskLookup>,
     verify_mode: SslVerifyMode,
     /// Whether suites with certificates are of use.
@@ -140,7 +141,7 @@ impl Settings {
             psk.install(&mut builder);
         }
         if let Some(psk) = server_psk {
-            psk.install(&mut builder);
+            psk.install(&mut builder)?;
         }
         for configure in self.configure {
             configure(&mut builder)?;
