@@ -69,8 +69,8 @@ impl<R> ContextBuilder<R> {
 
     /// The cipher suites, in OpenSSL's notation and in order of preference. Corresponds to `SSL_CTX_set_cipher_list`.
     ///
-    /// Pre-shared keys with RSA or finite-field Diffie-Hellman key exchange are left out of any list. With CBC suites a peer gets MAC-then-encrypt, since libssl ends an established connection over one forged record with
-    /// encrypt-then-MAC.
+    /// Pre-shared keys with RSA or finite-field Diffie-Hellman key exchange are left out of any list. With CBC suites a peer gets
+    /// MAC-then-encrypt, since libssl ends an established connection over one forged record with encrypt-then-MAC.
     pub fn cipher_list(mut self, list: &str) -> Self {
         self.settings.algorithms.cipher_list = Some(list.to_owned());
         self
