@@ -270,6 +270,21 @@ pub enum CookieError {
     },
 }
 
+/// Keying material that was not exported. The connection goes on.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The handshake is not complete, or the connection is over.
+    #[error("the connection is not established")]
+    NotEstablished,
+    /// The handshake agreed on no SRTP profile.
+    #[error("no SRTP profile was agreed on")]
+    NoSrtpProfile,
+    /// libssl refused.
+    #[error("OpenSSL could not export keying material")]
+    OpenSsl(#[source] ErrorStack),
+}
+
 /// A message that was not sent. Unless it is [`SendError::Failed`] or [`SendError::Closed`] the connection goes on.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
@@ -358,6 +373,17 @@ impl From<SendError> for io::Error {
             SendError::Empty | SendError::TooLarge { .. } => io::ErrorKind::InvalidInput,
             SendError::Full => io::ErrorKind::WouldBlock,
             SendError::Failed(_) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<ExportError> for io::Error {
+    fn from(error: ExportError) -> io::Error {
+        let kind = match error {
+            ExportError::NotEstablished => io::ErrorKind::NotConnected,
+            ExportError::NoSrtpProfile => io::ErrorKind::Unsupported,
+            ExportError::OpenSsl(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

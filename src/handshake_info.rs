@@ -4,6 +4,7 @@ use openssl::ssl::{NameType, SslVersion};
 use openssl::x509::X509;
 
 use crate::parking;
+use crate::srtp::SrtpProfile;
 use crate::sys::ssl::BoundSsl;
 use crate::verification::VerificationError;
 
@@ -16,6 +17,7 @@ pub struct HandshakeInfo {
     verified_name: Option<String>,
     server_name: Option<String>,
     psk_identity: Option<Vec<u8>>,
+    srtp_profile: Option<SrtpProfile>,
     resumed: bool,
     verification_errors: Vec<VerificationError>,
 }
@@ -40,6 +42,10 @@ impl HandshakeInfo {
             verified_name: bound.verified_name(),
             server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
             psk_identity: ssl.psk_identity().map(<[u8]>::to_vec),
+            srtp_profile: ssl
+                .selected_srtp_profile()
+                .and_then(|profile| u16::try_from(profile.id().as_raw()).ok())
+                .and_then(SrtpProfile::from_id),
             resumed: ssl.session_reused(),
             verification_errors: parking::take(ssl).verification_errors,
         }
@@ -93,6 +99,11 @@ impl HandshakeInfo {
         self.psk_identity.as_deref()
     }
 
+    /// The SRTP profile (RFC 5764); `None` if both ends have none in common. Corresponds to `SSL_get_selected_srtp_profile`.
+    pub fn srtp_profile(&self) -> Option<SrtpProfile> {
+        self.srtp_profile
+    }
+
     /// Whether an earlier session was resumed. Corresponds to `SSL_session_reused`.
     pub fn is_resumed(&self) -> bool {
         self.resumed
@@ -107,6 +118,7 @@ impl std::fmt::Debug for HandshakeInfo {
             .field("peer_chain", &self.peer_chain.len())
             .field("verified_name", &self.verified_name)
             .field("server_name", &self.server_name)
+            .field("srtp_profile", &self.srtp_profile)
             .field("resumed", &self.resumed)
             .finish_non_exhaustive()
     }

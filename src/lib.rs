@@ -89,6 +89,7 @@ mod listener;
 mod parking;
 mod queue;
 mod server_name;
+mod srtp;
 mod stats;
 #[expect(unsafe_code, reason = "the border to libssl and libcrypto")]
 mod sys;
@@ -105,11 +106,12 @@ pub use context::{
     Identity, Psk, PskKey, PskLookup,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
-pub use error::{ConfigError, CookieError, Error, RecvError, SendError};
+pub use error::{ConfigError, CookieError, Error, ExportError, RecvError, SendError};
 pub use handshake_info::HandshakeInfo;
 pub use listener::{Incoming, Listener, ListenerStats};
 pub use openssl;
 pub use server_name::{DnsName, ServerName};
+pub use srtp::{SrtpKey, SrtpKeys, SrtpProfile};
 pub use stats::Stats;
 pub use transport::TransportConfig;
 pub use types::{

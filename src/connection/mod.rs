@@ -1,5 +1,6 @@
 //! One DTLS connection with one peer, sans-IO.
 
+mod access;
 mod handshake;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod handshake;
 #[cfg(feature = "udp")]
 mod loopback;
 mod psk;
+mod srtp;
 mod support;
 #[cfg(feature = "udp")]
 mod udp;

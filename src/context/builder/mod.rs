@@ -23,6 +23,7 @@ use self::verification::Verification;
 use super::psk::PskChoice;
 use super::{Context, Identity, PskLookup, check_library_version, trial};
 use crate::error::ConfigError;
+use crate::srtp::{self, SrtpProfile};
 use crate::sys::context as sys;
 use crate::transport::TransportConfig;
 use crate::types::Role;
@@ -45,6 +46,7 @@ struct Settings {
     trust: Trust,
     verification: Verification,
     algorithms: Algorithms,
+    srtp: Vec<SrtpProfile>,
     transport: TransportConfig,
     configure: Vec<Configure>,
 }
@@ -71,6 +73,17 @@ impl<R> ContextBuilder<R> {
     /// How connections use the network.
     pub fn transport(mut self, transport: TransportConfig) -> Self {
         self.settings.transport = transport;
+        self
+    }
+
+    /// Offers these SRTP profiles, or accepts the first of them that a client offers (RFC 5764). Default: none.
+    ///
+    /// What was agreed on is [`HandshakeInfo::srtp_profile`](crate::HandshakeInfo::srtp_profile), and the keys are
+    /// [`Connection::srtp_keys`](crate::Connection::srtp_keys). An end that gets no profile may go on without one: whether to is
+    /// the program's to say. `build` fails with [`ConfigError::BadList`] for a profile that the loaded libssl does not know; see
+    /// [`SrtpProfile::is_available`]. Corresponds to `SSL_CTX_set_tlsext_use_srtp`.
+    pub fn srtp(mut self, profiles: &[SrtpProfile]) -> Self {
+        self.settings.srtp = profiles.to_vec();
         self
     }
 
@@ -142,6 +155,9 @@ impl Settings {
         }
         if let Some(psk) = server_psk {
             psk.install(&mut builder)?;
+        }
+        if !self.srtp.is_empty() {
+            srtp::install(&self.srtp, &mut builder)?;
         }
         for configure in self.configure {
             configure(&mut builder)?;
