@@ -3,6 +3,7 @@
 mod certificates;
 mod data;
 mod errors;
+mod features;
 mod handshake;
 #[cfg(feature = "udp")]
 mod loopback;
