@@ -184,6 +184,18 @@ impl Key {
     }
 }
 
+impl Key {
+    /// Port and address of `peer` as Qt writes them: as numbers of this machine, but for an IPv6 address. One that holds an IPv4
+    /// address stays what it is.
+    fn qt_cookie(&self, peer: SocketAddr) -> [u8; COOKIE_LEN] {
+        let port = peer.port().to_ne_bytes();
+        match peer.ip() {
+            IpAddr::V4(ip) => self.mac.tag(&port, &u32::from(ip).to_ne_bytes()),
+            IpAddr::V6(ip) => self.mac.tag(&port, &ip.octets()),
+        }
+    }
+}
+
 /// One moment on the monotonic and on the calendar clock, from which Unix time follows for any later `Instant`.
 ///
 /// Cookies carry Unix time, so that servers that share a secret agree, and one that restarts agrees with itself.
@@ -221,7 +233,17 @@ struct Shared {
     anchor: ClockAnchor,
     /// `None`: secrets come from outside only.
     rotate_every: Option<Duration>,
+    formula: Formula,
     keys: RwLock<Keys>,
+}
+
+/// What cookies are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Formula {
+    /// Address, port, time and the ClientHello.
+    Bound,
+    /// Address and port alone, as Qt has it.
+    Qt,
 }
 
 struct Keys {
@@ -250,18 +272,29 @@ impl CookieRing {
         interval: Duration,
         anchor: ClockAnchor,
     ) -> Result<CookieRing, CookieError> {
-        Ok(Self::new(&CookieSecret::random()?, anchor, Some(interval)))
+        let secret = CookieSecret::random()?;
+        Ok(Self::new(&secret, anchor, Some(interval), Formula::Bound))
     }
 
     /// A ring with a secret from outside, which changes through [`rotate`](Self::rotate) only.
     pub fn shared(secret: CookieSecret, anchor: ClockAnchor) -> CookieRing {
-        Self::new(&secret, anchor, None)
+        Self::new(&secret, anchor, None, Formula::Bound)
+    }
+
+    /// A ring that makes and takes the cookies of Qt's `QDtlsClientVerifier` with its default hash, SHA-256: for a server that
+    /// stands beside Qt programs with the same secret and the same byte order.
+    ///
+    /// Weaker than [`shared`](Self::shared): such a cookie is bound to address and port alone and is good for as long as its
+    /// secret is. It changes through [`rotate`](Self::rotate) only.
+    pub fn qt_compatible(secret: CookieSecret, anchor: ClockAnchor) -> CookieRing {
+        Self::new(&secret, anchor, None, Formula::Qt)
     }
 
     fn new(
         secret: &CookieSecret,
         anchor: ClockAnchor,
         rotate_every: Option<Duration>,
+        formula: Formula,
     ) -> CookieRing {
         let keys = Keys {
             current: Key::new(secret),
@@ -272,6 +305,7 @@ impl CookieRing {
             shared: Arc::new(Shared {
                 anchor,
                 rotate_every,
+                formula,
                 keys: RwLock::new(keys),
             }),
         }
@@ -315,6 +349,9 @@ impl CookieRing {
 
     /// The cookie of `peer` for a ClientHello that begins with `preamble`: its bytes before the cookie.
     pub(crate) fn mint(&self, now: Instant, peer: SocketAddr, preamble: &[u8]) -> [u8; COOKIE_LEN] {
+        if self.shared.formula == Formula::Qt {
+            return self.read(|keys| keys.current.qt_cookie(peer));
+        }
         let step = self.shared.anchor.step(now);
         self.read(|keys| keys.current.cookie(step, peer, preamble))
     }
@@ -329,6 +366,9 @@ impl CookieRing {
         preamble: &[u8],
         cookie: &[u8],
     ) -> Checked {
+        if self.shared.formula == Formula::Qt {
+            return self.check_qt(now, peer, cookie);
+        }
         let current_step = self.shared.anchor.step(now);
         self.read(|keys| {
             let mint = || Checked::Wrong(keys.current.cookie(current_step, peer, preamble));
@@ -356,6 +396,19 @@ impl CookieRing {
                 Checked::Wrong(expected)
             } else {
                 mint()
+            }
+        })
+    }
+
+    fn check_qt(&self, now: Instant, peer: SocketAddr, cookie: &[u8]) -> Checked {
+        self.read(|keys| {
+            let is_made_by =
+                |key: &Key| cookie.len() == COOKIE_LEN && memcmp::eq(&key.qt_cookie(peer), cookie);
+            let previous = keys.previous.as_ref().filter(|(_, until)| now < *until);
+            if is_made_by(&keys.current) || previous.is_some_and(|(key, _)| is_made_by(key)) {
+                Checked::Good
+            } else {
+                Checked::Wrong(keys.current.qt_cookie(peer))
             }
         })
     }
@@ -842,5 +895,56 @@ mod tests {
             let call = CookieCall::new(&ring, now, peer(), &preamble);
             assert_eq!(call.preamble(), &preamble[..length.min(MAX_PREAMBLE_LEN)]);
         }
+    }
+
+    /// The cookies were calculated apart from this code, for machines that store the low byte of a number first.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn qt_compatible_cookies_are_those_of_qt() {
+        let now = Instant::now();
+        let qt = CookieRing::qt_compatible(secret(7), anchor(now));
+        for (peer, expected) in [
+            (
+                "192.0.2.1:4433",
+                "06f599d98e65f9f10d3d2bd48b97ef481a6bb974cffa20f7aada6935ed729fe4",
+            ),
+            (
+                "[2001:db8::1]:4433",
+                "502bb28fef4e34dad1dd1fbe0717e864b244662d81df72533b1d11ad0dc20848",
+            ),
+            (
+                "[::ffff:192.0.2.1]:4433",
+                "a4cb5e5c8d17709fa10a592d2be38780c0d4c4e2672d6553842071c787dda449",
+            ),
+        ] {
+            let peer = peer.parse().unwrap();
+            let cookie = qt.mint(now, peer, PREAMBLE);
+            assert_eq!(hex::encode(cookie), expected);
+            assert_eq!(qt.check(now, peer, b"any hello", &cookie), Checked::Good);
+        }
+    }
+
+    #[test]
+    fn qt_compatible_cookie_is_good_for_its_peer_until_its_secret_is_retired() {
+        let now = Instant::now();
+        let ring = CookieRing::qt_compatible(secret(1), anchor(now));
+        let cookie = ring.mint(now, peer(), PREAMBLE);
+        assert!(is_good(&ring, now + 100 * STEP, &cookie));
+        let elsewhere = "192.0.2.1:40001".parse().unwrap();
+        assert_eq!(
+            ring.check(now, elsewhere, PREAMBLE, &cookie),
+            Checked::Wrong(ring.mint(now, elsewhere, PREAMBLE))
+        );
+        for wrong in [&cookie[..31], &[], &[0; 32], &[&cookie[..], &[0]].concat()] {
+            assert!(!is_good(&ring, now, wrong));
+        }
+        ring.rotate(secret(2), now);
+        assert!(is_good(
+            &ring,
+            now + OVERLAP - Duration::from_secs(1),
+            &cookie
+        ));
+        assert!(!is_good(&ring, now + OVERLAP, &cookie));
+        assert!(!is_good(&self::ring(1, now), now, &cookie));
     }
 }
