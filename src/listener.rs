@@ -1,12 +1,13 @@
 //! The stateless front door of a server.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::cookie::{self, Checked, CookieCall, CookieRing};
-use crate::error::{ConfigError, Error};
+use crate::error::{ConfigError, CookieError, Error};
 use crate::sys::ssl::{BoundSsl, Outcome};
 use crate::types::{DropReason, Drops, Path, Role, Transmit};
 use crate::wire::{self, ClientHello, MAX_COOKIE_LEN, MAX_HELLO_VERIFY_REQUEST_LEN};
@@ -20,9 +21,24 @@ const SECOND_MESSAGE: u16 = 1;
 /// (RFC 6347, 4.2.1).
 pub struct Listener {
     context: Context,
+    exchange: CookieExchange,
+}
+
+/// The cookie exchange of a listener: all it does before there is a connection.
+pub(crate) struct CookieExchange {
     ring: CookieRing,
     reply: [u8; MAX_HELLO_VERIFY_REQUEST_LEN],
     stats: ListenerStats,
+}
+
+/// What a datagram from an unknown peer proves.
+pub(crate) enum Proof<'a> {
+    /// A ClientHello with a good cookie for this peer.
+    Good(ClientHello<'a>),
+    /// A ClientHello without one; [`CookieExchange::reply`] lends so many bytes to answer with.
+    Reply(usize),
+    /// Nothing to answer.
+    Dropped(DropReason),
 }
 
 /// Counts of one listener, from its beginning.
@@ -71,9 +87,7 @@ impl Listener {
         context.require_role(Role::Server)?;
         Ok(Listener {
             context: context.clone(),
-            ring,
-            reply: [0; MAX_HELLO_VERIFY_REQUEST_LEN],
-            stats: ListenerStats::default(),
+            exchange: CookieExchange::new(ring),
         })
     }
 
@@ -92,57 +106,24 @@ impl Listener {
         datagram: &[u8],
     ) -> Result<Incoming<'_>, Error> {
         let path = path.into();
-        self.stats.datagrams_received += 1;
-        let hello = match wire::first_client_hello(datagram) {
-            Ok(hello) => hello,
-            Err(reason) => return Ok(self.dropped(reason)),
-        };
-        self.ring.rotate_if_due(now)?;
-        let checked = self
-            .ring
-            .check(now, path.peer, hello.preamble, hello.cookie);
-        if let Checked::Wrong(cookie) = checked {
-            if !hello.cookie.is_empty() {
-                self.stats.drops.add(DropReason::BadCookie);
+        match self.exchange.judge(now, path.peer, datagram)? {
+            Proof::Good(hello) => self.accept(now, path, &hello, datagram),
+            Proof::Reply(length) => {
+                let reply = self.exchange.reply(length);
+                Ok(Incoming::Reply(Transmit::single(path, reply)))
             }
-            return Ok(self.verify(path, &hello, datagram.len(), &cookie));
+            Proof::Dropped(reason) => Ok(Incoming::Dropped(reason)),
         }
-        if hello.message_seq != SECOND_MESSAGE {
-            // libssl goes on counting from here and would wait for the second message for ever.
-            return Ok(self.dropped(DropReason::HelloRefused));
-        }
-        self.accept(now, path, &hello, datagram)
     }
 
     /// The cookies' secrets, to rotate them.
     pub fn cookie_ring(&self) -> &CookieRing {
-        &self.ring
+        &self.exchange.ring
     }
 
     /// What was counted.
     pub fn stats(&self) -> &ListenerStats {
-        &self.stats
-    }
-
-    fn dropped(&mut self, reason: DropReason) -> Incoming<'static> {
-        self.stats.drops.add(reason);
-        Incoming::Dropped(reason)
-    }
-
-    /// Answers with a HelloVerifyRequest.
-    fn verify(
-        &mut self,
-        path: Path,
-        hello: &ClientHello<'_>,
-        received: usize,
-        cookie: &[u8; MAX_COOKIE_LEN],
-    ) -> Incoming<'_> {
-        let length = wire::write_hello_verify_request(&mut self.reply, hello, cookie);
-        if length > received {
-            return self.dropped(DropReason::AmplificationLimit);
-        }
-        self.stats.cookies_sent += 1;
-        Incoming::Reply(Transmit::single(path, &self.reply[..length]))
+        &self.exchange.stats
     }
 
     /// Makes a connection of a hello whose cookie is good.
@@ -156,7 +137,7 @@ impl Listener {
         let mut ssl = self.context.new_ssl(None)?;
         cookie::park(
             &mut ssl,
-            CookieCall::new(&self.ring, now, path.peer, hello.preamble),
+            CookieCall::new(&self.exchange.ring, now, path.peer, hello.preamble),
         )
         .map_err(Error::Protocol)?;
         let mut bound =
@@ -173,9 +154,11 @@ impl Listener {
             return Err(error.into());
         }
         if !matches!(outcome, Outcome::Done) {
-            return Ok(self.dropped(DropReason::HelloRefused));
+            let reason = DropReason::HelloRefused;
+            self.exchange.stats.drops.add(reason);
+            return Ok(Incoming::Dropped(reason));
         }
-        self.stats.cookies_accepted += 1;
+        self.exchange.stats.cookies_accepted += 1;
         let (connection, outcome) =
             Connection::accepted(&self.context, path, bound, now, hello, datagram);
         let connection = Box::new(connection);
@@ -186,11 +169,73 @@ impl Listener {
     }
 }
 
+impl CookieExchange {
+    pub(crate) fn new(ring: CookieRing) -> CookieExchange {
+        CookieExchange {
+            ring,
+            reply: [0; MAX_HELLO_VERIFY_REQUEST_LEN],
+            stats: ListenerStats::default(),
+        }
+    }
+
+    /// Looks at a datagram of `peer` and makes a HelloVerifyRequest if it wants one.
+    pub(crate) fn judge<'a>(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Result<Proof<'a>, CookieError> {
+        self.stats.datagrams_received += 1;
+        let hello = match wire::first_client_hello(datagram) {
+            Ok(hello) => hello,
+            Err(reason) => return Ok(self.dropped(reason)),
+        };
+        self.ring.rotate_if_due(now)?;
+        let checked = self.ring.check(now, peer, hello.preamble, hello.cookie);
+        if let Checked::Wrong(cookie) = checked {
+            if !hello.cookie.is_empty() {
+                self.stats.drops.add(DropReason::BadCookie);
+            }
+            return Ok(self.verify(&hello, datagram.len(), &cookie));
+        }
+        if hello.message_seq != SECOND_MESSAGE {
+            // libssl goes on counting from here and would wait for the second message for ever.
+            return Ok(self.dropped(DropReason::HelloRefused));
+        }
+        Ok(Proof::Good(hello))
+    }
+
+    /// The first `length` bytes of the HelloVerifyRequest that was just made: all of it.
+    pub(crate) fn reply(&self, length: usize) -> &[u8] {
+        &self.reply[..length.min(self.reply.len())]
+    }
+
+    /// Answers with a HelloVerifyRequest.
+    fn verify(
+        &mut self,
+        hello: &ClientHello<'_>,
+        received: usize,
+        cookie: &[u8; MAX_COOKIE_LEN],
+    ) -> Proof<'static> {
+        let length = wire::write_hello_verify_request(&mut self.reply, hello, cookie);
+        if length > received {
+            return self.dropped(DropReason::AmplificationLimit);
+        }
+        self.stats.cookies_sent += 1;
+        Proof::Reply(length)
+    }
+
+    fn dropped(&mut self, reason: DropReason) -> Proof<'static> {
+        self.stats.drops.add(reason);
+        Proof::Dropped(reason)
+    }
+}
+
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("context", &self.context)
-            .field("stats", &self.stats)
+            .field("stats", &self.exchange.stats)
             .finish_non_exhaustive()
     }
 }
