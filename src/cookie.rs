@@ -476,7 +476,8 @@ impl CookieCall {
 /// What is parked in an `SSL`: the call, and the first error of a callback.
 #[derive(Default)]
 struct Parked {
-    call: Option<CookieCall>,
+    /// Boxed because an `SSL` keeps its parking place after the call.
+    call: Option<Box<CookieCall>>,
     error: Option<CookieError>,
 }
 
@@ -513,7 +514,7 @@ pub(crate) fn install(builder: &mut SslContextBuilder) -> Result<(), ErrorStack>
 /// Parks what the callbacks need to know, for the next call into libssl.
 pub(crate) fn park(ssl: &mut SslRef, call: CookieCall) -> Result<(), ErrorStack> {
     let parked = Parked {
-        call: Some(call),
+        call: Some(Box::new(call)),
         error: None,
     };
     ssl.set_ex_data(parking_place()?, parked);
@@ -530,7 +531,7 @@ pub(crate) fn take_error(ssl: &mut SslRef) -> Option<CookieError> {
 fn call_of(ssl: &SslRef) -> Result<&CookieCall, CookieError> {
     let index = parking_place().map_err(|_| CookieError::NoPeer)?;
     let parked = ssl.ex_data(index).ok_or(CookieError::NoPeer)?;
-    parked.call.as_ref().ok_or(CookieError::NoPeer)
+    parked.call.as_deref().ok_or(CookieError::NoPeer)
 }
 
 fn generate(ssl: &SslRef, out: &mut [u8]) -> Result<usize, CookieError> {

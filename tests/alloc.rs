@@ -16,6 +16,20 @@ use openssl_dtls::{
 thread_local! {
     /// Allocations of this thread: Rust's, OpenSSL's.
     static COUNTS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// Bytes that this thread allocated and did not free: Rust's, OpenSSL's.
+    static LIVE: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+/// Counts bytes that came to or went from Rust's heap and OpenSSL's.
+fn count_live(rust: isize, openssl: isize) {
+    let (live_rust, live_openssl) = LIVE.get();
+    LIVE.set((live_rust + rust, live_openssl + openssl));
+}
+
+/// Bytes behind `pointer`, which came from `malloc` or is null.
+unsafe fn usable(pointer: *mut c_void) -> isize {
+    // SAFETY: the caller's contract is the same.
+    unsafe { libc::malloc_usable_size(pointer) as isize }
 }
 
 struct Counting;
@@ -24,17 +38,20 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNTS.set((COUNTS.get().0 + 1, COUNTS.get().1));
+        count_live(layout.size() as isize, 0);
         // SAFETY: the caller's contract is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count_live(-(layout.size() as isize), 0);
         // SAFETY: the caller's contract is the same.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNTS.set((COUNTS.get().0 + 1, COUNTS.get().1));
+        count_live(size as isize - layout.size() as isize, 0);
         // SAFETY: the caller's contract is the same.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -54,7 +71,10 @@ unsafe extern "C" {
 unsafe extern "C" fn count_malloc(size: usize, _: *const c_char, _: c_int) -> *mut c_void {
     COUNTS.set((COUNTS.get().0, COUNTS.get().1 + 1));
     // SAFETY: any size is fine.
-    unsafe { libc::malloc(size) }
+    let made = unsafe { libc::malloc(size) };
+    // SAFETY: just made, or null.
+    count_live(0, unsafe { usable(made) });
+    made
 }
 
 unsafe extern "C" fn count_realloc(
@@ -65,10 +85,17 @@ unsafe extern "C" fn count_realloc(
 ) -> *mut c_void {
     COUNTS.set((COUNTS.get().0, COUNTS.get().1 + 1));
     // SAFETY: `pointer` came from `count_malloc` or is null.
-    unsafe { libc::realloc(pointer, size) }
+    let before = unsafe { usable(pointer) };
+    // SAFETY: `pointer` came from `count_malloc` or is null.
+    let moved = unsafe { libc::realloc(pointer, size) };
+    // SAFETY: just made, or null.
+    count_live(0, unsafe { usable(moved) } - before);
+    moved
 }
 
 unsafe extern "C" fn count_free(pointer: *mut c_void, _: *const c_char, _: c_int) {
+    // SAFETY: `pointer` came from `count_malloc` or is null.
+    count_live(0, -unsafe { usable(pointer) });
     // SAFETY: `pointer` came from `count_malloc` or is null.
     unsafe { libc::free(pointer) }
 }
@@ -105,6 +132,23 @@ fn peer() -> SocketAddr {
 fn listener(server: &Context, now: Instant) -> Listener {
     let ring = CookieRing::random(ClockAnchor::new(now, SystemTime::now())).unwrap();
     Listener::new(server, ring).unwrap()
+}
+
+/// A client and the connection the listener made of its hello.
+fn accepted(
+    client: &Context,
+    listener: &mut Listener,
+    now: Instant,
+) -> (Connection, Box<Connection>) {
+    let mut client = Connection::client(client, peer(), None, now).unwrap();
+    loop {
+        let datagram = client.poll_transmit().unwrap().contents.to_vec();
+        match listener.handle_datagram(now, peer(), &datagram).unwrap() {
+            Incoming::Reply(reply) => client.handle_datagram(now, reply.contents).unwrap(),
+            Incoming::Connection(connection) => return (client, connection),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -152,15 +196,7 @@ fn a_record_in_steady_state_allocates_nothing_of_ours() {
     let (client, server) = contexts();
     let now = Instant::now();
     let mut listener = listener(&server, now);
-    let mut client = Connection::client(&client, peer(), None, now).unwrap();
-    let mut server = loop {
-        let datagram = client.poll_transmit().unwrap().contents.to_vec();
-        match listener.handle_datagram(now, peer(), &datagram).unwrap() {
-            Incoming::Reply(reply) => client.handle_datagram(now, reply.contents).unwrap(),
-            Incoming::Connection(connection) => break connection,
-            other => panic!("{other:?}"),
-        }
-    };
+    let (mut client, mut server) = accepted(&client, &mut listener, now);
     let mut echo = |rounds| {
         let mut buffer = [0; 1500];
         for _ in 0..rounds {
@@ -183,4 +219,62 @@ fn a_record_in_steady_state_allocates_nothing_of_ours() {
     echo(20);
     let (ours, openssl) = allocations(|| echo(1000));
     assert_eq!(ours, 0, "and {openssl} of OpenSSL's");
+}
+
+/// Bytes of heap that an established server connection holds while it is idle: ours, OpenSSL's.
+fn idle_server(client: &Context, server: &Context) -> (isize, isize) {
+    const CONNECTIONS: isize = 16;
+    let now = Instant::now();
+    let mut listener = listener(server, now);
+    let mut kept = Vec::with_capacity(64);
+    let mut connect = |kept: &mut Vec<Box<Connection>>| {
+        let (mut client, mut server) = accepted(client, &mut listener, now);
+        let mut buffer = [0; 64];
+        let mut rounds = 0;
+        while rounds < 3 {
+            while let Some(transmit) = server.poll_transmit() {
+                client.handle_datagram(now, transmit.contents).unwrap();
+            }
+            while let Some(transmit) = client.poll_transmit() {
+                server.handle_datagram(now, transmit.contents).unwrap();
+            }
+            while client.poll_event().is_some() || server.poll_event().is_some() {}
+            if client.is_established() && server.is_established() {
+                rounds += 1;
+                client.send(b"message").unwrap();
+                server.send(b"message").unwrap();
+                while let Ok(Some(_)) = server.recv(&mut buffer) {}
+            }
+        }
+        server.release_buffers();
+        kept.push(server);
+    };
+    // What libcrypto makes once is no connection's.
+    for _ in 0..3 {
+        connect(&mut kept);
+    }
+    let before = LIVE.get();
+    for _ in 0..CONNECTIONS {
+        connect(&mut kept);
+    }
+    let after = LIVE.get();
+    (
+        (after.0 - before.0) / CONNECTIONS,
+        (after.1 - before.1) / CONNECTIONS,
+    )
+}
+
+#[test]
+fn hazard_c36_idle_server_connection_is_small() {
+    count_openssl();
+    let (client, server) = contexts();
+    let (ours, openssl) = idle_server(&client, &server);
+    let limit = if openssl_dtls::openssl::version::number() < 0x4000_0000 {
+        37_000
+    } else {
+        72_000
+    };
+    println!("{ours} bytes of ours and {openssl} of OpenSSL's");
+    assert!(ours > 0 && ours <= 1024, "{ours}");
+    assert!(ours + openssl <= limit, "{ours} + {openssl}");
 }
