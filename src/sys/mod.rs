@@ -23,10 +23,11 @@ pub(crate) mod ffi {
         BIO_meth_set_puts__fixed_rust, BIO_meth_set_read__fixed_rust,
         BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
         ERR_clear_error, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, SSL, SSL_CIPHER,
-        SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN, SSL_METHOD,
-        SSL_ctrl, SSL_do_handshake, SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx,
-        SSL_get_rbio, SSL_pending, SSL_read_ex, SSL_shutdown, SSL_write_ex, X509_STORE_CTX,
-        X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data, stack_st_SSL_CIPHER,
+        SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
+        SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_ctrl, SSL_do_handshake,
+        SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_pending, SSL_read_ex,
+        SSL_shutdown, SSL_write_ex, X509_STORE_CTX, X509_STORE_CTX_get_error_depth,
+        X509_STORE_CTX_get_ex_data, stack_st_SSL_CIPHER,
     };
 
     /// `bio.h`: an opaque union of socket addresses.
@@ -70,6 +71,7 @@ pub(crate) mod ffi {
     pub(crate) const SSL_OP_COOKIE_EXCHANGE: u64 = 1 << 13;
     pub(crate) const SSL_OP_NO_ENCRYPT_THEN_MAC: u64 = 1 << 19;
     pub(crate) const SSL_OP_NO_RENEGOTIATION: u64 = 1 << 30;
+    pub(crate) const SSL_CTRL_CLEAR_MODE: c_int = 78;
     pub(crate) const SSL_CTRL_GET_MAX_CERT_LIST: c_int = 50;
     pub(crate) const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;
     pub(crate) const DTLS_CTRL_GET_TIMEOUT: c_int = 73;

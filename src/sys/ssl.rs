@@ -2,7 +2,7 @@
 //!
 //! Every call clears this thread's OpenSSL error queue first, takes it afterwards, and goes on with a panic that a callback parked.
 
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_int, c_long};
 use core::ptr;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +25,9 @@ use crate::{guard, parking};
 const OVERRUN: usize = 24;
 /// The first version without the overrun, as `OpenSSL_version_num` writes it.
 const NO_OVERRUN_FROM: i64 = 0x4000_0000;
+/// The first version in which each epoch has buffers of its own. The first epoch's writing one stays for retransmissions, and
+/// `SSL_free_buffers` does not reach it.
+const BUFFERS_PER_EPOCH_FROM: i64 = 0x3020_0000;
 
 /// What a call into libssl came to.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct BoundSsl {
     bio: DatagramBio,
     /// `SSL_free_buffers` was called: OpenSSL 3.0 crashes if it writes before `SSL_alloc_buffers`.
     buffers_released: bool,
+    /// The first epoch is not there yet, and is to give its buffers back after each use.
+    first_epoch_to_come: bool,
 }
 
 impl BoundSsl {
@@ -88,7 +93,9 @@ impl BoundSsl {
             ssl,
             bio,
             buffers_released: false,
+            first_epoch_to_come: false,
         };
+        bound.begin_first_epoch();
         bound.forbid_cookie_exchange();
         bound.set_mtu(mtu)?;
         Ok(bound)
@@ -151,11 +158,47 @@ impl BoundSsl {
         if let Err(stack) = self.restore_buffers() {
             return (Outcome::Failed(stack), false);
         }
+        if self.first_epoch_to_come {
+            // Makes the first epoch, and a client's first flight.
+            let (outcome, _) = self.advance(&[]);
+            self.end_first_epoch();
+            if record.is_empty() || !matches!(outcome, Outcome::Waits) {
+                return (outcome, false);
+            }
+        }
+        self.advance(record)
+    }
+
+    fn advance(&mut self, record: &[u8]) -> (Outcome, bool) {
         let ssl = &self.ssl;
         self.bio.lend(record, || {
             // SAFETY: `ssl` is valid.
             call(ssl, |ssl| unsafe { ffi::SSL_do_handshake(ssl) })
         })
+    }
+
+    /// Makes the first epoch give its buffers back after each use, where it has its own; those of the next stay, since making them
+    /// anew for each record costs.
+    fn begin_first_epoch(&mut self) {
+        let wanted = ffi::SSL_MODE_RELEASE_BUFFERS;
+        if openssl::version::number() >= BUFFERS_PER_EPOCH_FROM
+            && self.mode(ffi::SSL_CTRL_MODE, 0) & wanted == 0
+        {
+            self.mode(ffi::SSL_CTRL_MODE, wanted);
+            self.first_epoch_to_come = true;
+        }
+    }
+
+    fn end_first_epoch(&mut self) {
+        if std::mem::take(&mut self.first_epoch_to_come) {
+            self.mode(ffi::SSL_CTRL_CLEAR_MODE, ffi::SSL_MODE_RELEASE_BUFFERS);
+        }
+    }
+
+    /// Sets or clears `bits` and answers what is set then. Corresponds to `SSL_set_mode` and `SSL_clear_mode`.
+    fn mode(&mut self, control: c_int, bits: c_long) -> c_long {
+        // SAFETY: `ssl` is valid, and both controls take a number.
+        unsafe { ffi::SSL_ctrl(self.ssl.as_ptr(), control, bits, ptr::null_mut()) }
     }
 
     /// Feeds the ClientHello in `record`, whose cookie was checked, to `DTLSv1_listen`; [`Outcome::Done`] says that libssl agrees.
@@ -178,6 +221,7 @@ impl BoundSsl {
                 ffi::DTLSv1_listen(ssl, ForeignType::as_ptr(&client))
             })
         });
+        self.end_first_epoch();
         self.bio.state_mut().output.truncate(0);
         self.ssl.set_ssl_context(context)?;
         self.forbid_cookie_exchange();
