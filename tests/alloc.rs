@@ -269,10 +269,11 @@ fn hazard_c36_idle_server_connection_is_small() {
     count_openssl();
     let (client, server) = contexts();
     let (ours, openssl) = idle_server(&client, &server);
-    let limit = if openssl_dtls::openssl::version::number() < 0x4000_0000 {
-        37_000
+    // From 3.2 on each epoch has record layers of its own, and the first one's stay for retransmissions.
+    let limit = if openssl_dtls::openssl::version::number() < 0x3020_0000 {
+        37 * 1024
     } else {
-        72_000
+        72 * 1024
     };
     println!("{ours} bytes of ours and {openssl} of OpenSSL's");
     assert!(ours > 0 && ours <= 1024, "{ours}");
