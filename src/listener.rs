@@ -174,7 +174,10 @@ impl CookieExchange {
         CookieExchange {
             ring,
             reply: [0; MAX_HELLO_VERIFY_REQUEST_LEN],
-            stats: ListenerStats::default(),
+            stats: ListenerStats {
+                drops: Drops::with_memory(),
+                ..ListenerStats::default()
+            },
         }
     }
 

@@ -25,7 +25,9 @@ pub(crate) struct Parked {
 }
 
 /// A lock, since some callbacks are lent the `SSL` shared only. It is never contended: an `SSL` is used by one thread at a time.
-type Place = Mutex<Parked>;
+///
+/// Boxed because every `SSL` has one for its life, and hardly any is ever used.
+type Place = Mutex<Option<Box<Parked>>>;
 
 /// Where in an `SSL` it waits.
 fn index() -> Result<Index<Ssl, Place>, ErrorStack> {
@@ -45,14 +47,16 @@ pub(crate) fn prepare(ssl: &mut SslRef) -> Result<(), ErrorStack> {
 
 /// Leaves `error`, unless an earlier one waits.
 pub(crate) fn park_error(ssl: &SslRef, error: Error) {
-    with(ssl, |parked| {
+    with(ssl, |place| {
+        let parked = place.get_or_insert_default();
         parked.error.get_or_insert(error);
     });
 }
 
 /// Leaves an objection to the peer's certificate.
 pub(crate) fn park_verification_error(ssl: &SslRef, error: VerificationError) {
-    with(ssl, |parked| {
+    with(ssl, |place| {
+        let parked = place.get_or_insert_default();
         if parked.verification_errors.len() < MAX_VERIFICATION_ERRORS {
             parked.verification_errors.push(error);
         }
@@ -61,12 +65,12 @@ pub(crate) fn park_verification_error(ssl: &SslRef, error: VerificationError) {
 
 /// Takes what was left. Nothing, where there is no room: in the `SSL` of an adopted context.
 pub(crate) fn take(ssl: &SslRef) -> Parked {
-    let mut taken = Parked::default();
-    with(ssl, |parked| std::mem::swap(parked, &mut taken));
-    taken
+    let mut taken = None;
+    with(ssl, |place| taken = place.take());
+    taken.map(|parked| *parked).unwrap_or_default()
 }
 
-fn with(ssl: &SslRef, look: impl FnOnce(&mut Parked)) {
+fn with(ssl: &SslRef, look: impl FnOnce(&mut Option<Box<Parked>>)) {
     if let Ok(index) = index()
         && let Some(place) = ssl.ex_data(index)
     {

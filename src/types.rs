@@ -300,18 +300,31 @@ drop_reasons! {
 }
 
 /// A count for each [`DropReason`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct Drops([u64; DropReason::ALL.len()]);
+///
+/// Holds no memory before the first drop: most connections never have one.
+#[derive(Clone, Default)]
+pub struct Drops(Option<Box<Counts>>);
+
+type Counts = [u64; DropReason::ALL.len()];
+
+fn zeros() -> Box<Counts> {
+    Box::new([0; DropReason::ALL.len()])
+}
 
 impl Drops {
+    /// Counts that never allocate.
+    pub(crate) fn with_memory() -> Drops {
+        Drops(Some(zeros()))
+    }
+
     /// How often something was dropped for `reason`.
     pub fn count(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize]
+        self.0.as_ref().map_or(0, |counts| counts[reason as usize])
     }
 
     /// How often something was dropped, for any reason.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().flat_map(|counts| counts.iter()).sum()
     }
 
     /// The reasons that occurred, with their counts.
@@ -327,15 +340,19 @@ impl Drops {
     }
 
     pub(crate) fn add_many(&mut self, reason: DropReason, count: u64) {
-        self.0[reason as usize] += count;
+        if count > 0 {
+            self.0.get_or_insert_with(zeros)[reason as usize] += count;
+        }
     }
 }
 
-impl Default for Drops {
-    fn default() -> Self {
-        Drops([0; DropReason::ALL.len()])
+impl PartialEq for Drops {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
     }
 }
+
+impl Eq for Drops {}
 
 impl fmt::Debug for Drops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -370,6 +387,8 @@ mod tests {
         for (n, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(drops.count(reason), n as u64 + 1);
         }
+        assert_ne!(drops, Drops::default());
+        assert_eq!(Drops::with_memory(), Drops::default());
         let all = DropReason::ALL.len() as u64;
         assert_eq!(drops.total(), all * (all + 1) / 2);
     }
