@@ -428,6 +428,38 @@ impl Connection {
         self.mtu
     }
 
+    /// Changes the largest datagram from now on; datagrams that wait already keep their size.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::MtuOutOfRange`] if libssl cannot work with so little.
+    pub fn set_mtu(&mut self, mtu: Mtu) -> Result<(), ConfigError> {
+        let out_of_range = |_| ConfigError::MtuOutOfRange { given: mtu.bytes() };
+        match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.ssl.set_mtu(mtu).map_err(out_of_range)?,
+            Phase::Established(bound) => {
+                self.data_mtu = bound.data_mtu(mtu).map_err(out_of_range)?;
+            }
+            Phase::Closed(_) => {}
+        }
+        self.mtu = mtu;
+        Ok(())
+    }
+
+    /// Ends an established connection whose peer turned out to be the wrong one: queues a fatal alert instead of close_notify, so
+    /// that the peer does not take this for an orderly end.
+    ///
+    /// For programs that judge the peer after the handshake; see [`Dangerous::no_verification`](crate::Dangerous::no_verification).
+    /// Which alert it is libssl decides. Before the handshake is complete, and after the end, this is [`close`](Self::close).
+    pub fn refuse(&mut self) {
+        let Phase::Established(bound) = &mut self.phase else {
+            return self.close();
+        };
+        bound.refuse();
+        self.end();
+        self.events.push_back(Event::Closed(CloseReason::Local));
+    }
+
     /// The largest message that fits into one datagram, in bytes; `None` until the handshake is complete.
     ///
     /// Corresponds to `DTLS_get_data_mtu`.

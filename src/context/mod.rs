@@ -30,6 +30,7 @@ use crate::{cookie, parking};
 #[derive(Clone)]
 pub struct Context(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     role: Role,
     ssl_context: SslContext,
@@ -116,6 +117,20 @@ impl Context {
             name_required,
             max_certificate_list,
         })))
+    }
+
+    /// The same context for connections that use the network in another way: the `SSL_CTX` is shared.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OutOfRange`].
+    pub fn with_transport(&self, transport: TransportConfig) -> Result<Context, ConfigError> {
+        transport.check()?;
+        let inner = Inner {
+            transport,
+            ..(*self.0).clone()
+        };
+        Ok(Context(Arc::new(inner)))
     }
 
     /// Which end this context is for.

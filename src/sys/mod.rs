@@ -199,6 +199,7 @@ pub(crate) mod ffi {
         pub(crate) fn SSL_CTX_get_ssl_method(context: *const SSL_CTX) -> *const SSL_METHOD;
         pub(crate) fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
         pub(crate) fn SSL_clear_options(ssl: *mut SSL, options: u64) -> u64;
+        pub(crate) fn SSL_renegotiate(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_free_buffers(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_alloc_buffers(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_get0_peername(ssl: *mut SSL) -> *const c_char;

@@ -312,6 +312,26 @@ impl BoundSsl {
         })
     }
 
+    /// Sends a fatal alert on an established connection; nothing can be done with this `SSL` afterwards.
+    ///
+    /// libssl has no function for it, but sends one when it cannot begin what it is asked for: a renegotiation without a suite to
+    /// offer or to serve (statem_clnt.c, `ssl_cipher_list_to_bytes`; statem_lib.c, `tls_setup_handshake`).
+    pub(crate) fn refuse(&mut self) -> Outcome {
+        if let Err(stack) = self.restore_buffers() {
+            return Outcome::Failed(stack);
+        }
+        // SAFETY: `ssl` is valid.
+        unsafe { ffi::SSL_clear_options(self.ssl.as_ptr(), ffi::SSL_OP_NO_RENEGOTIATION) };
+        // libssl says that nothing matches, and takes the empty list all the same.
+        drop(self.ssl.set_cipher_list("!ALL"));
+        // SAFETY: as above.
+        match call(&self.ssl, |ssl| unsafe { ffi::SSL_renegotiate(ssl) }) {
+            // SAFETY: as above.
+            Outcome::Done => call(&self.ssl, |ssl| unsafe { ffi::SSL_do_handshake(ssl) }),
+            refused => refused,
+        }
+    }
+
     /// Time until the retransmission timer runs out by libssl's own clock; `None` while it is stopped.
     ///
     /// Corresponds to `DTLSv1_get_timeout`, which says 0 when 15 ms or less are left.

@@ -8,6 +8,7 @@ mod handshake;
 #[cfg(feature = "udp")]
 mod loopback;
 mod psk;
+mod qdtls;
 mod srtp;
 mod support;
 #[cfg(feature = "udp")]

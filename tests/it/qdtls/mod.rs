@@ -1,0 +1,3 @@
+//! The Qt-shaped facade.
+
+mod core;
