@@ -78,6 +78,9 @@
 //! DTLS 1.2, and 1.0 where it must be; 1.3 when OpenSSL has it. Renegotiation is refused. Connection ids (RFC 9146) are not
 //! available from libssl.
 
+#[cfg(feature = "capi")]
+#[expect(unsafe_code, reason = "the border to C programs")]
+pub mod capi;
 mod connection;
 mod context;
 mod cookie;

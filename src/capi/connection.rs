@@ -1,0 +1,590 @@
+//! Connections: datagrams in, datagrams out, for programs with their own sockets and loops.
+
+use core::ffi::{c_char, c_int};
+use std::time::{Duration, Instant};
+
+use super::address::{self, sockaddr};
+use super::context::odtls_context;
+use super::error::{failed, object_text, odtls_result};
+use super::handle::{Object, buffer, bytes, copy_out, free, give, object, required, string};
+use super::options::{self, Options};
+use super::panic::guarded;
+use crate::connection::Connection;
+use crate::handshake_info::HandshakeInfo;
+use crate::server_name::ServerName;
+use crate::stats::Stats;
+use crate::types::{AddressProof, CloseReason, Event};
+
+/// One DTLS connection with one peer.
+#[derive(Debug)]
+pub struct odtls_connection(Object<Conn>);
+
+#[derive(Debug)]
+struct Conn {
+    connection: Connection,
+    /// A datagram that did not fit the caller's buffer.
+    outgoing: Vec<u8>,
+}
+
+impl odtls_connection {
+    pub(super) fn new(connection: Connection) -> odtls_connection {
+        let outgoing = Vec::new();
+        odtls_connection(Object::new(Conn {
+            connection,
+            outgoing,
+        }))
+    }
+}
+
+/// Something else proved the peer's address.
+pub const ODTLS_PROVED_ELSEWHERE: c_int = 0;
+/// Nothing did: at most three times the received bytes are sent until the handshake is complete.
+pub const ODTLS_PROOF_DANGEROUS: c_int = 1;
+
+/// The handshake is complete.
+pub const ODTLS_EVENT_CONNECTED: c_int = 1;
+/// A message can be received.
+pub const ODTLS_EVENT_READABLE: c_int = 2;
+/// The largest datagram changed; `value` is its bytes.
+pub const ODTLS_EVENT_MTU_CHANGED: c_int = 3;
+/// The connection is over in an orderly way; `value` is `ODTLS_CLOSED_...`.
+pub const ODTLS_EVENT_CLOSED: c_int = 4;
+/// The connection failed; `value` is an `odtls_result`. Endpoints only: a connection's own calls answer it.
+pub const ODTLS_EVENT_FAILED: c_int = 5;
+
+/// Closed here.
+pub const ODTLS_CLOSED_LOCAL: c_int = 0;
+/// The peer sent close_notify.
+pub const ODTLS_CLOSED_BY_PEER: c_int = 1;
+/// A new connection of the same peer took its place.
+pub const ODTLS_CLOSED_REPLACED: c_int = 2;
+/// Nothing came for the idle timeout.
+pub const ODTLS_CLOSED_IDLE: c_int = 3;
+/// A limit of the endpoint ended it.
+pub const ODTLS_CLOSED_EVICTED: c_int = 4;
+
+/// Something a connection has to tell.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct odtls_event {
+    /// `ODTLS_EVENT_...`.
+    pub kind: c_int,
+    /// What `kind` says.
+    pub value: c_int,
+}
+
+/// What a connection counted.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct odtls_stats {
+    /// `sizeof(odtls_stats)`, set by the caller.
+    pub size: usize,
+    /// Datagrams given to it.
+    pub datagrams_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Datagrams taken from it.
+    pub datagrams_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Messages received.
+    pub messages_received: u64,
+    /// Their bytes.
+    pub message_bytes_received: u64,
+    /// Messages sent.
+    pub messages_sent: u64,
+    /// Their bytes.
+    pub message_bytes_sent: u64,
+    /// Flights sent again.
+    pub retransmissions: u64,
+    /// Handshakes started again.
+    pub handshake_restarts: u64,
+    /// Records, datagrams and messages dropped, for any reason.
+    pub drops: u64,
+}
+
+// SAFETY: `repr(C)`, starts with a `usize`, numbers only, without padding.
+unsafe impl Options for odtls_stats {
+    const DEFAULT: Self = odtls_stats {
+        size: 0,
+        datagrams_received: 0,
+        bytes_received: 0,
+        datagrams_sent: 0,
+        bytes_sent: 0,
+        messages_received: 0,
+        message_bytes_received: 0,
+        messages_sent: 0,
+        message_bytes_sent: 0,
+        retransmissions: 0,
+        handshake_restarts: 0,
+        drops: 0,
+    };
+}
+
+impl From<&Stats> for odtls_stats {
+    fn from(stats: &Stats) -> odtls_stats {
+        odtls_stats {
+            size: size_of::<odtls_stats>(),
+            datagrams_received: stats.datagrams_received,
+            bytes_received: stats.bytes_received,
+            datagrams_sent: stats.datagrams_sent,
+            bytes_sent: stats.bytes_sent,
+            messages_received: stats.messages_received,
+            message_bytes_received: stats.message_bytes_received,
+            messages_sent: stats.messages_sent,
+            message_bytes_sent: stats.message_bytes_sent,
+            retransmissions: stats.retransmissions,
+            handshake_restarts: stats.handshake_restarts,
+            drops: stats.drops.total(),
+        }
+    }
+}
+
+/// Opens a connection to `peer`; its first datagrams wait to be taken. `server_name` is a DNS name or an IP address, or null where none is checked.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_client_new(
+    context: *const odtls_context,
+    peer: *const sockaddr,
+    peer_len: socket2::socklen_t,
+    server_name: *const c_char,
+    connection: *mut *mut odtls_connection,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let context = unsafe { object(context) }?;
+        // SAFETY: the header's contract for addresses.
+        let peer = unsafe { address::read(peer, peer_len) }?;
+        // SAFETY: the header's contract for strings.
+        let server_name = unsafe { parse_name(server_name) }?;
+        let out = required(connection)?;
+        let made =
+            Connection::client(&context.0, peer, server_name, Instant::now()).map_err(failed)?;
+        // SAFETY: not null, and the header's contract for outputs.
+        unsafe { give(out, odtls_connection::new(made)) };
+        Ok(())
+    })
+}
+
+/// Waits for a ClientHello of `peer` without a cookie exchange; `proof` says why that is safe: `ODTLS_PROVED_ELSEWHERE` or `ODTLS_PROOF_DANGEROUS`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_server_new(
+    context: *const odtls_context,
+    peer: *const sockaddr,
+    peer_len: socket2::socklen_t,
+    proof: c_int,
+    connection: *mut *mut odtls_connection,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let context = unsafe { object(context) }?;
+        // SAFETY: the header's contract for addresses.
+        let peer = unsafe { address::read(peer, peer_len) }?;
+        let proof = match proof {
+            ODTLS_PROVED_ELSEWHERE => AddressProof::ProvedElsewhere,
+            ODTLS_PROOF_DANGEROUS => AddressProof::Dangerous,
+            _ => return Err(odtls_result::ODTLS_INVALID_ARGUMENT),
+        };
+        let out = required(connection)?;
+        let made = Connection::server(&context.0, peer, Instant::now(), proof).map_err(failed)?;
+        // SAFETY: not null, and the header's contract for outputs.
+        unsafe { give(out, odtls_connection::new(made)) };
+        Ok(())
+    })
+}
+
+/// Takes one datagram from the peer. A failure ends the connection: take its last datagrams and free it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_handle_datagram(
+    connection: *const odtls_connection,
+    datagram: *const u8,
+    datagram_len: usize,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = &unsafe { object(connection) }?.0;
+        // SAFETY: the header's contract for bytes.
+        let datagram = unsafe { bytes(datagram, datagram_len) }?;
+        let mut conn = object.lock()?;
+        let outcome = conn.connection.handle_datagram(Instant::now(), datagram);
+        outcome.map_err(|error| object.failed(error))
+    })
+}
+
+/// Copies the next datagram to send; `ODTLS_NOTHING` if there is none. One that does not fit stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_take_datagram(
+    connection: *const odtls_connection,
+    datagram: *mut u8,
+    size: usize,
+    length: *mut usize,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let mut conn = unsafe { object(connection) }?.0.lock()?;
+        let Conn {
+            connection,
+            outgoing,
+        } = &mut *conn;
+        if outgoing.is_empty() {
+            let transmit = connection
+                .poll_transmit()
+                .ok_or(odtls_result::ODTLS_NOTHING)?;
+            // SAFETY: the header's contract for buffers.
+            let copied = unsafe { copy_out(transmit.contents, datagram, size, length) };
+            if copied.is_err() {
+                outgoing.extend_from_slice(transmit.contents);
+            }
+            return copied;
+        }
+        // SAFETY: the header's contract for buffers.
+        unsafe { copy_out(outgoing, datagram, size, length) }?;
+        outgoing.clear();
+        Ok(())
+    })
+}
+
+/// Milliseconds until `odtls_connection_handle_timeout` is due, rounded up; `ODTLS_NOTHING` if it is not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_timeout(
+    connection: *const odtls_connection,
+    milliseconds: *mut u64,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let conn = unsafe { object(connection) }?.0.lock()?;
+        let out = required(milliseconds)?;
+        let at = conn
+            .connection
+            .poll_timeout()
+            .ok_or(odtls_result::ODTLS_NOTHING)?;
+        // SAFETY: not null, and the header's contract for outputs.
+        unsafe { out.write(milliseconds_until(at)) };
+        Ok(())
+    })
+}
+
+/// Tells the connection that time went by. Early calls do nothing; a failure ends it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_handle_timeout(
+    connection: *const odtls_connection,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = &unsafe { object(connection) }?.0;
+        let mut conn = object.lock()?;
+        let outcome = conn.connection.handle_timeout(Instant::now());
+        outcome.map_err(|error| object.failed(error))
+    })
+}
+
+/// The next event; `ODTLS_NOTHING` if there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_poll_event(
+    connection: *const odtls_connection,
+    event: *mut odtls_event,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let mut conn = unsafe { object(connection) }?.0.lock()?;
+        let out = required(event)?;
+        let event = conn
+            .connection
+            .poll_event()
+            .ok_or(odtls_result::ODTLS_NOTHING)?;
+        // SAFETY: not null, and the header's contract for outputs.
+        unsafe { out.write(odtls_event::from(event)) };
+        Ok(())
+    })
+}
+
+impl From<Event> for odtls_event {
+    fn from(event: Event) -> odtls_event {
+        let (kind, value) = match event {
+            Event::Connected => (ODTLS_EVENT_CONNECTED, 0),
+            Event::Readable => (ODTLS_EVENT_READABLE, 0),
+            Event::MtuChanged(mtu) => (
+                ODTLS_EVENT_MTU_CHANGED,
+                c_int::try_from(mtu.bytes()).unwrap_or(c_int::MAX),
+            ),
+            Event::Closed(reason) => (ODTLS_EVENT_CLOSED, close_reason(reason)),
+        };
+        odtls_event { kind, value }
+    }
+}
+
+pub(super) fn close_reason(reason: CloseReason) -> c_int {
+    match reason {
+        CloseReason::Local => ODTLS_CLOSED_LOCAL,
+        CloseReason::Peer => ODTLS_CLOSED_BY_PEER,
+    }
+}
+
+/// Sends `message` as one record in one datagram, which waits to be taken.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_send(
+    connection: *const odtls_connection,
+    message: *const u8,
+    message_len: usize,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = &unsafe { object(connection) }?.0;
+        // SAFETY: the header's contract for bytes.
+        let message = unsafe { bytes(message, message_len) }?;
+        let mut conn = object.lock()?;
+        conn.connection
+            .send(message)
+            .map_err(|error| object.failed(error))
+    })
+}
+
+/// Copies the next message; `ODTLS_NOTHING` if there is none. One that does not fit stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_recv(
+    connection: *const odtls_connection,
+    message: *mut u8,
+    size: usize,
+    length: *mut usize,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let mut conn = unsafe { object(connection) }?.0.lock()?;
+        // SAFETY: the header's contract for buffers.
+        let room = unsafe { buffer(message, size) }?;
+        let out = required(length)?;
+        let (result, value) = match conn.connection.recv(room) {
+            Ok(None) => return Err(odtls_result::ODTLS_NOTHING),
+            Ok(Some(value)) => (Ok(()), value),
+            Err(crate::error::RecvError::TooSmall { needed }) => {
+                (Err(odtls_result::ODTLS_BUFFER_TOO_SMALL), needed)
+            }
+        };
+        // SAFETY: not null, and the header's contract for outputs.
+        unsafe { out.write(value) };
+        result
+    })
+}
+
+/// Ends the connection from this side: one close_notify waits to be taken if it was established.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_close(
+    connection: *const odtls_connection,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        unsafe { object(connection) }?.0.lock()?.connection.close();
+        Ok(())
+    })
+}
+
+/// Gives libssl's record buffers back until the connection is used again: for idle connections.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_release_buffers(
+    connection: *const odtls_connection,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        unsafe { object(connection) }?
+            .0
+            .lock()?
+            .connection
+            .release_buffers();
+        Ok(())
+    })
+}
+
+/// Whether the handshake is complete and the connection not closed here: 1 or 0, also 0 for a null or busy connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_is_established(
+    connection: *const odtls_connection,
+) -> c_int {
+    // SAFETY: the header's contract for objects.
+    unsafe { ask(connection, false, Connection::is_established) }.into()
+}
+
+/// Whether the connection is over on this side: 1 or 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_is_closed(connection: *const odtls_connection) -> c_int {
+    // SAFETY: the header's contract for objects.
+    unsafe { ask(connection, false, Connection::is_closed) }.into()
+}
+
+/// Whether the peer sent close_notify: 1 or 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_is_closed_by_peer(
+    connection: *const odtls_connection,
+) -> c_int {
+    // SAFETY: the header's contract for objects.
+    unsafe { ask(connection, false, Connection::is_closed_by_peer) }.into()
+}
+
+/// The largest message that fits into one datagram, in bytes; 0 before the handshake is complete.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_data_mtu(connection: *const odtls_connection) -> usize {
+    // SAFETY: the header's contract for objects.
+    unsafe {
+        ask(connection, 0, |connection| {
+            connection.data_mtu().unwrap_or(0)
+        })
+    }
+}
+
+/// The largest datagram that is sent now, in bytes of UDP payload; 0 for a null connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_mtu(connection: *const odtls_connection) -> usize {
+    // SAFETY: the header's contract for objects.
+    unsafe { ask(connection, 0, |connection| connection.mtu().bytes()) }
+}
+
+/// Whether `datagram` begins a new handshake of a peer that started anew, and is for the listener: 1 or 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_starts_new_handshake(
+    connection: *const odtls_connection,
+    datagram: *const u8,
+    datagram_len: usize,
+) -> c_int {
+    // SAFETY: the header's contract for bytes.
+    let Ok(datagram) = (unsafe { bytes(datagram, datagram_len) }) else {
+        return 0;
+    };
+    // SAFETY: the header's contract for objects.
+    unsafe {
+        ask(connection, false, |connection| {
+            connection.starts_new_handshake(datagram)
+        })
+    }
+    .into()
+}
+
+/// Writes what the connection counted. `stats->size` is set by the caller.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_stats(
+    connection: *const odtls_connection,
+    stats: *mut odtls_stats,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let conn = unsafe { object(connection) }?.0.lock()?;
+        let counted = odtls_stats::from(conn.connection.stats());
+        // SAFETY: the header's contract for structs with a size.
+        unsafe { options::write(&counted, stats) }
+    })
+}
+
+/// Facts of a completed handshake that are bytes or text.
+/// The suite by its RFC name.
+pub const ODTLS_INFO_CIPHER_SUITE: c_int = 0;
+/// `DTLSv1.2` or `DTLSv1`.
+pub const ODTLS_INFO_VERSION: c_int = 1;
+/// The peer's certificate in DER.
+pub const ODTLS_INFO_PEER_CERTIFICATE: c_int = 2;
+/// The name in the peer's certificate that matched.
+pub const ODTLS_INFO_VERIFIED_NAME: c_int = 3;
+/// The server name the client asked for.
+pub const ODTLS_INFO_SERVER_NAME: c_int = 4;
+/// The pre-shared key identity that was used.
+pub const ODTLS_INFO_PSK_IDENTITY: c_int = 5;
+
+/// Copies a fact of the completed handshake, without a zero byte at the end: `what` is `ODTLS_INFO_...`. `ODTLS_NOTHING` if there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_info(
+    connection: *const odtls_connection,
+    what: c_int,
+    value: *mut u8,
+    size: usize,
+    length: *mut usize,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = &unsafe { object(connection) }?.0;
+        let conn = object.lock()?;
+        let info = conn.connection.handshake_info();
+        let fact = fact(info.ok_or(odtls_result::ODTLS_NOT_ESTABLISHED)?, what)?;
+        // SAFETY: the header's contract for buffers.
+        unsafe { copy_out(&fact, value, size, length) }
+    })
+}
+
+pub(super) fn fact(info: &HandshakeInfo, what: c_int) -> Result<Vec<u8>, odtls_result> {
+    let text = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
+    match what {
+        ODTLS_INFO_CIPHER_SUITE => text(Some(info.cipher_suite())),
+        ODTLS_INFO_VERSION => text(match info.version() {
+            Some(openssl::ssl::SslVersion::DTLS1_2) => Some("DTLSv1.2"),
+            Some(openssl::ssl::SslVersion::DTLS1) => Some("DTLSv1"),
+            _ => None,
+        }),
+        ODTLS_INFO_PEER_CERTIFICATE => match info.peer_certificate().map(|leaf| leaf.to_der()) {
+            Some(Ok(der)) => Some(der),
+            Some(Err(stack)) => return Err(failed(crate::error::Error::Protocol(stack))),
+            None => None,
+        },
+        ODTLS_INFO_VERIFIED_NAME => text(info.verified_name()),
+        ODTLS_INFO_SERVER_NAME => text(info.server_name()),
+        ODTLS_INFO_PSK_IDENTITY => info.psk_identity().map(<[u8]>::to_vec),
+        _ => return Err(odtls_result::ODTLS_INVALID_ARGUMENT),
+    }
+    .ok_or(odtls_result::ODTLS_NOTHING)
+}
+
+/// The text of this connection's last failure, as `odtls_last_error`; 0 for a null connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_last_error(
+    connection: *const odtls_connection,
+    text: *mut c_char,
+    size: usize,
+) -> usize {
+    // SAFETY: the header's contract for objects.
+    let object = unsafe { object(connection) }.map(|connection| &connection.0);
+    // SAFETY: the header's contract for text buffers.
+    unsafe { object_text(object, text, size) }
+}
+
+/// Frees a connection, without a word to the peer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_free(connection: *mut odtls_connection) {
+    // SAFETY: the header's contract for `_free`.
+    unsafe { free(connection) };
+}
+
+/// A DNS name or an IP address; `None` for a null pointer.
+///
+/// # Safety
+///
+/// As [`string`].
+pub(super) unsafe fn parse_name(name: *const c_char) -> Result<Option<ServerName>, odtls_result> {
+    // SAFETY: the caller's contract.
+    let name = unsafe { string(name) }?;
+    name.map(ServerName::try_from).transpose().map_err(failed)
+}
+
+/// Milliseconds from now until `at`, rounded up so that a sleeper does not wake too early.
+pub(super) fn milliseconds_until(at: Instant) -> u64 {
+    let left = at.saturating_duration_since(Instant::now());
+    let rounded = left + Duration::from_nanos(999_999);
+    u64::try_from(rounded.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Asks a connection something that cannot fail; `otherwise` for a null or busy one.
+///
+/// # Safety
+///
+/// As [`object`].
+unsafe fn ask<R: Copy>(
+    connection: *const odtls_connection,
+    otherwise: R,
+    question: impl FnOnce(&Connection) -> R,
+) -> R {
+    let mut answer = otherwise;
+    let asked = guarded(|| {
+        // SAFETY: the caller's contract.
+        let conn = unsafe { object(connection) }?.0.lock()?;
+        answer = question(&conn.connection);
+        Ok(())
+    });
+    if asked == odtls_result::ODTLS_OK {
+        answer
+    } else {
+        otherwise
+    }
+}

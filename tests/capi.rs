@@ -1,0 +1,155 @@
+//! The C ABI: the header against the code, and programs in C and C++ that use it.
+
+#![cfg(feature = "capi")]
+
+mod c_source;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::mem::offset_of;
+
+use c_source::{c_arguments, declare, split_arguments, split_at_closing};
+use openssl_dtls::capi;
+
+const SOURCES: &[&str] = &[
+    include_str!("../src/capi/mod.rs"),
+    include_str!("../src/capi/connection.rs"),
+    include_str!("../src/capi/context.rs"),
+    include_str!("../src/capi/cookie.rs"),
+    include_str!("../src/capi/error.rs"),
+    include_str!("../src/capi/listener.rs"),
+];
+const HEADER: &str = include_str!("../src/capi/openssl_dtls.h");
+
+/// Every exported function: its name, arguments and answer, in Rust's spelling.
+fn functions() -> BTreeMap<String, (Vec<String>, String)> {
+    let mut found = BTreeMap::new();
+    for source in SOURCES {
+        for item in source.split("#[unsafe(no_mangle)]").skip(1) {
+            let (_, function) = item
+                .split_once("extern \"C\" fn ")
+                .expect("a function follows");
+            let (name, rest) = function.split_once('(').expect("it has arguments");
+            let (arguments, rest) = split_at_closing(rest);
+            let (answer, _) = rest.split_once('{').expect("it has a body");
+            let answer = answer.trim().strip_prefix("->").unwrap_or("()").trim();
+            let answer = answer.replace("core::ffi::", "");
+            let arguments = arguments
+                .replace("core::ffi::", "")
+                .replace("socket2::", "");
+            found.insert(name.to_owned(), (split_arguments(&arguments), answer));
+        }
+    }
+    found
+}
+
+/// Every constant, and its value.
+fn constants() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for line in SOURCES.iter().flat_map(|source| source.lines()) {
+        let line = line.trim();
+        if let Some((name, rest)) = line
+            .strip_prefix("pub const ODTLS_")
+            .and_then(|line| line.split_once(": "))
+        {
+            let (_, value) = rest.split_once(" = ").expect("it has a value");
+            let value = value
+                .trim_end_matches(';')
+                .replace("CookieSecret::LEN", "32");
+            found.insert(format!("ODTLS_{name}"), value);
+        } else if let Some((name, rest)) = line
+            .strip_prefix("ODTLS_")
+            .and_then(|line| line.split_once(" = "))
+        {
+            // A line of the table of results: `NAME = value, c"text";`.
+            let (value, _) = rest.split_once(", c\"").expect("it has a text");
+            found.insert(format!("ODTLS_{name}"), value.to_owned());
+        }
+    }
+    found
+}
+
+/// The names in the header that begin with `prefix` and stand before `follows`.
+fn header_names(prefix: &str, follows: char) -> Vec<&'static str> {
+    HEADER
+        .match_indices(prefix)
+        .map(|(at, _)| &HEADER[at..])
+        .filter_map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+            rest[end..].starts_with(follows).then_some(&rest[..end])
+        })
+        .collect()
+}
+
+#[test]
+fn header_declares_what_the_code_exports_and_nothing_else() {
+    let functions = functions();
+    assert!(functions.len() > 35, "{} functions found", functions.len());
+    let declared = header_names("odtls_", '(');
+    for name in functions.keys() {
+        assert!(
+            declared.contains(&name.as_str()),
+            "{name} is not in the header"
+        );
+    }
+    for name in declared {
+        assert!(functions.contains_key(name), "{name} is in the header only");
+    }
+    let constants = constants();
+    for line in HEADER.lines() {
+        let name = line.trim().strip_prefix("#define ").unwrap_or(line.trim());
+        let Some(name) = name.strip_prefix("ODTLS_") else {
+            continue;
+        };
+        let end = name
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(name.len());
+        let name = format!("ODTLS_{}", &name[..end]);
+        assert!(
+            constants.contains_key(&name),
+            "{name} is in the header only"
+        );
+    }
+}
+
+#[test]
+fn header_agrees_with_the_code() {
+    let header = concat!(env!("CARGO_MANIFEST_DIR"), "/src/capi/openssl_dtls.h");
+    let mut program = format!("#include \"{header}\"\n");
+    for (name, (arguments, answer)) in functions() {
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|argument| argument.replace("sockaddr", "struct sockaddr"))
+            .collect();
+        let declarator = format!("{name}({})", c_arguments(&arguments));
+        writeln!(program, "{};", declare(&answer, &declarator)).unwrap();
+    }
+    let constants = constants();
+    assert!(constants.len() > 50, "{} constants found", constants.len());
+    for (name, value) in constants {
+        writeln!(program, "_Static_assert({name} == {value}, \"{name}\");").unwrap();
+    }
+    macro_rules! check_struct {
+        ($name:ident: $($field:ident),+) => {
+            let size = size_of::<capi::$name>();
+            let name = stringify!($name);
+            writeln!(program, "_Static_assert(sizeof({name}) == {size}, \"{name}\");").unwrap();
+            $(
+                let (field, offset) = (stringify!($field), offset_of!(capi::$name, $field));
+                writeln!(program, "_Static_assert(offsetof({name}, {field}) == {offset}, \"{field}\");").unwrap();
+            )+
+            // Exhaustive, so that a new field cannot be forgotten here.
+            let _ = |value: capi::$name| { let capi::$name { $($field: _),+ } = value; };
+        };
+    }
+    check_struct!(odtls_event: kind, value);
+    check_struct!(odtls_stats: size, datagrams_received, bytes_received, datagrams_sent, bytes_sent, messages_received,
+        message_bytes_received, messages_sent, message_bytes_sent, retransmissions, handshake_restarts, drops);
+    check_struct!(odtls_transport_options: size, mtu, allow_oversize, first_retransmission_ms, max_retransmission_ms,
+        handshake_timeout_ms, handshake_tries, receive_queue, send_queue);
+    check_struct!(odtls_context_options: size, certificate_pem, certificate_pem_len, private_key_pem, private_key_pem_len,
+        certificate_file, private_key_file, trust_pem, trust_pem_len, trust_file, trust_directory, psk_identity,
+        psk_identity_len, psk_key, psk_key_len, psk_lookup, psk_lookup_data, psk_lookup_free, cipher_list, groups,
+        signature_algorithms, transport, trust_system, client_certificates, dangerous, security_level_plus_one);
+    c_source::check(&program);
+}
