@@ -126,14 +126,26 @@ impl Listener {
         &self.exchange.stats
     }
 
+    /// Everything that comes before there is a connection, for an owner that may refuse one.
+    pub(crate) fn exchange(&mut self) -> &mut CookieExchange {
+        &mut self.exchange
+    }
+
+    /// Makes connections on `context` from now on.
+    pub(crate) fn set_context(&mut self, context: &Context) -> Result<(), ConfigError> {
+        context.require_role(Role::Server)?;
+        self.context = context.clone();
+        Ok(())
+    }
+
     /// Makes a connection of a hello whose cookie is good.
-    fn accept(
+    pub(crate) fn accept(
         &mut self,
         now: Instant,
         path: Path,
         hello: &ClientHello<'_>,
         datagram: &[u8],
-    ) -> Result<Incoming<'_>, Error> {
+    ) -> Result<Incoming<'static>, Error> {
         let mut ssl = self.context.new_ssl(None)?;
         cookie::park(
             &mut ssl,
