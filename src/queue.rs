@@ -34,9 +34,19 @@ impl ByteQueue {
         self.lengths.is_empty()
     }
 
+    /// Bytes that wait in all entries.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.len() - self.head
+    }
+
+    /// Takes entries up to `limit` bytes from now on. What waits already stays, also if it is more.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Whether an entry of `length` bytes would be taken.
     pub(crate) fn has_room(&self, length: usize) -> bool {
-        self.buffer.len() - self.head + length <= self.limit
+        self.bytes() + length <= self.limit
     }
 
     /// Appends an entry, or refuses it with `false` when there is no room.
@@ -167,7 +177,7 @@ impl Writer<'_> {
     /// Makes an entry of all bytes kept and tells its length, or drops them and answers `None` when the queue was full already.
     pub(crate) fn commit(self) -> Option<usize> {
         let length = self.queue.buffer.len() - self.start;
-        if self.queue.buffer.len() - self.queue.head > self.queue.limit {
+        if self.queue.bytes() > self.queue.limit {
             return None;
         }
         self.queue.lengths.push_back(length);
@@ -215,7 +225,11 @@ mod tests {
         assert_eq!(queue.pop(), Some(&[1; 6][..]));
         assert!(queue.push(&[4; 6]));
         assert_eq!(queue.pop(), Some(&[3; 4][..]));
+        assert_eq!(queue.bytes(), 6);
+        queue.set_limit(5);
+        assert!(!queue.push(&[]));
         assert_eq!(queue.pop(), Some(&[4; 6][..]));
+        assert!(queue.push(&[5; 5]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod access;
 mod handshake;
+mod hosted;
 #[cfg(test)]
 mod tests;
 
