@@ -123,6 +123,9 @@ pub enum ConfigError {
         /// Number of bytes given.
         given: usize,
     },
+    /// An endpoint without a server was told to change it.
+    #[error("the endpoint has no server")]
+    NoServer,
     /// The random generator failed.
     #[error("the random generator failed")]
     Random(#[source] ErrorStack),
@@ -322,6 +325,39 @@ pub enum RecvError {
         /// Length of the next message, in bytes.
         needed: usize,
     },
+}
+
+/// A connection that an [`Endpoint`](crate::Endpoint) did not open.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The peer has a connection at this endpoint already.
+    #[error("the peer has a connection already")]
+    AddressInUse,
+    /// There are as many connections as may be.
+    #[error("there are as many connections as may be")]
+    NoRoom,
+    /// The endpoint is shutting down.
+    #[error("the endpoint is shutting down")]
+    ShuttingDown,
+    /// The connection cannot be made like this.
+    #[error("the connection could not be set up")]
+    Config(#[from] ConfigError),
+}
+
+/// A connection that was not moved to another address. It goes on where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RebindError {
+    /// The connection is closed or has failed.
+    #[error("the connection is closed")]
+    Closed,
+    /// The handshake is not complete: nothing says yet who the peer is.
+    #[error("the connection is not established")]
+    NotEstablished,
+    /// Another connection lives at that address.
+    #[error("the address has another connection")]
+    AddressInUse,
 }
 
 impl From<Error> for io::Error {

@@ -20,6 +20,7 @@
 //!   one already.
 //! - A [`Connection`] is one DTLS connection, sans-IO: no socket, no clock, no thread.
 //! - A [`Listener`] is a server's stateless front door: a peer costs nothing until it has returned its cookie.
+//! - An [`Endpoint`] is many connections behind one socket: routing, limits, timers.
 //! - [`udp::blocking::Client`] is a client over a socket, for threads.
 //!
 //! # The drain loop
@@ -84,6 +85,7 @@ pub mod capi;
 mod connection;
 mod context;
 mod cookie;
+mod endpoint;
 mod error;
 mod gate;
 mod guard;
@@ -109,7 +111,13 @@ pub use context::{
     Identity, Psk, PskKey, PskLookup,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
-pub use error::{ConfigError, CookieError, Error, ExportError, RecvError, SendError};
+pub use endpoint::{
+    ConnectionHandle, EndCounts, Endpoint, EndpointConfig, EndpointEvent, EndpointStats, Handled,
+    HandshakeCounts, RefusalCounts,
+};
+pub use error::{
+    ConfigError, ConnectError, CookieError, Error, ExportError, RebindError, RecvError, SendError,
+};
 pub use handshake_info::HandshakeInfo;
 pub use listener::{Incoming, Listener, ListenerStats};
 pub use openssl;

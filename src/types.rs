@@ -106,6 +106,12 @@ pub enum CloseReason {
     Local,
     /// The peer sent close_notify.
     Peer,
+    /// The peer started anew, and its new connection is established. Told by an [`Endpoint`](crate::Endpoint) only.
+    Replaced,
+    /// Nothing came from the peer for too long. Told by an [`Endpoint`](crate::Endpoint) only.
+    IdleTimeout,
+    /// An accepted handshake made room for another. Told by an [`Endpoint`](crate::Endpoint) only.
+    Evicted,
 }
 
 /// The largest datagram a connection sends: bytes of UDP payload, without IP and UDP headers.
@@ -297,6 +303,8 @@ drop_reasons! {
     FlightRepeated,
     /// A datagram for a connection that is over.
     Closed,
+    /// From an address without a connection, where no peers are accepted.
+    UnknownPeer,
 }
 
 /// A count for each [`DropReason`].
@@ -337,6 +345,12 @@ impl Drops {
 
     pub(crate) fn add(&mut self, reason: DropReason) {
         self.add_many(reason, 1);
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Drops) {
+        for (reason, count) in other.iter() {
+            self.add_many(reason, count);
+        }
     }
 
     pub(crate) fn add_many(&mut self, reason: DropReason, count: u64) {

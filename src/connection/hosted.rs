@@ -2,7 +2,7 @@
 
 use super::{Connection, Phase};
 use crate::queue::ByteQueue;
-use crate::types::{DropReason, Path};
+use crate::types::DropReason;
 
 impl Connection {
     /// Datagrams that wait in [`poll_transmit`](Self::poll_transmit), and their bytes.
@@ -52,18 +52,12 @@ impl Connection {
         if let Some(output) = self.output_mut() {
             output.truncate(0);
         }
-        self.received.truncate(0);
+        self.discard_input();
     }
 
-    /// The peer is at `path` from now on.
-    pub(crate) fn set_path(&mut self, path: Path) {
-        self.path = path;
-        let state = match &mut self.phase {
-            Phase::Handshaking(handshake) => handshake.ssl.state_mut(),
-            Phase::Established(bound) => bound.state_mut(),
-            Phase::Closed(_) => return,
-        };
-        state.peer = path.peer;
+    /// Drops what waits to be read.
+    pub(crate) fn discard_input(&mut self) {
+        self.received.truncate(0);
     }
 
     /// Whether one record that does not decrypt can end the connection: libssl drops it silently for AEAD suites only.
@@ -85,10 +79,6 @@ impl Connection {
     }
 
     fn output_mut(&mut self) -> Option<&mut ByteQueue> {
-        Some(match &mut self.phase {
-            Phase::Handshaking(handshake) => &mut handshake.ssl.state_mut().output,
-            Phase::Established(bound) => &mut bound.state_mut().output,
-            Phase::Closed(bio) => &mut bio.as_mut()?.state_mut().output,
-        })
+        self.state_mut().map(|state| &mut state.output)
     }
 }

@@ -393,10 +393,6 @@ impl Connection {
     /// Goes on with a peer whose address has changed, or that answers from another local address.
     ///
     /// The caller has proved that it is the same peer: what waits in [`poll_transmit`](Self::poll_transmit) goes there as well.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for endpoints that follow a peer's new address")
-    )]
     pub(crate) fn set_path(&mut self, path: Path) {
         self.path = path;
         if let Some(state) = self.state_mut() {

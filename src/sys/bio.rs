@@ -105,7 +105,7 @@ pub(crate) struct State {
     input: Option<NonNull<[u8]>>,
     /// Whether reading leaves the record where it is.
     peek: bool,
-    pub(crate) peer: SocketAddr,
+    peer: SocketAddr,
     /// Datagrams that libssl wrote.
     pub(crate) output: ByteQueue,
     /// Bytes that may still be written to an unproved address; `None` once it is proved.
@@ -427,7 +427,7 @@ unsafe extern "C" fn ctrl(
             state.peek = number != 0;
             1
         }
-        // The timer is asked for with DTLSv1_get_timeout when it is needed; libssl has no say in who the peer is.
+        // The timer is asked for with DTLSv1_get_timeout when it is needed; the peer never changes.
         ffi::BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT | ffi::BIO_CTRL_DGRAM_SET_PEER => 1,
         ffi::BIO_CTRL_DGRAM_GET_PEER if !pointer.is_null() => {
             // SAFETY: the command's contract: `pointer` is a valid BIO_ADDR to fill in.

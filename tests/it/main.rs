@@ -2,6 +2,7 @@
 
 mod certificates;
 mod data;
+mod endpoint;
 mod errors;
 mod features;
 mod handshake;

@@ -1,0 +1,5 @@
+//! Endpoints: many connections behind one socket.
+
+mod basics;
+mod restart;
+mod world;
