@@ -24,6 +24,26 @@ pub enum ConfigError {
     /// The private key is not the one the certificate was made for.
     #[error("the private key does not belong to the certificate")]
     KeyMismatch,
+    /// Two identities for one purpose whose keys are of the same type: libssl holds one of each.
+    #[error("two identities have keys of the type {kind}")]
+    SameKeyType {
+        /// The keys' type by its OpenSSL name.
+        kind: &'static str,
+    },
+    /// Two settings that cannot both be meant.
+    #[error("{what} contradicts {with}")]
+    Contradiction {
+        /// One of them.
+        what: &'static str,
+        /// The other.
+        with: &'static str,
+    },
+    /// An application protocol whose name does not have 1 to 255 bytes.
+    #[error("an application protocol's name must have 1 to 255 bytes, not {}", given.len())]
+    BadApplicationProtocol {
+        /// The name as it was given.
+        given: Vec<u8>,
+    },
     /// An identity without a certificate in it.
     #[error("the identity holds no certificate")]
     NoCertificate,
@@ -242,6 +262,15 @@ pub enum Error {
     /// The random generator failed.
     #[error("the random generator failed")]
     Random(#[source] ErrorStack),
+    /// The client asked for a server name that has no identity here, and such clients are to be refused.
+    #[error("the server name {name:?} is unknown")]
+    UnknownServerName {
+        /// The name the client asked for, as far as it is text.
+        name: String,
+    },
+    /// The peer does not know the extended master secret (RFC 7627), which is required here.
+    #[error("the peer does not know the extended master secret")]
+    NoExtendedMasterSecret,
     /// A cookie could not be made or checked.
     #[error("the cookie exchange failed")]
     Cookie(#[from] CookieError),
@@ -379,6 +408,8 @@ impl From<Error> for io::Error {
             | Error::PeerTooWeak(_)
             | Error::BadProof(_)
             | Error::UnknownPskIdentity(_)
+            | Error::UnknownServerName { .. }
+            | Error::NoExtendedMasterSecret
             | Error::SessionRefused(_)
             | Error::Renegotiation(_)
             | Error::NoSecureRenegotiation(_)

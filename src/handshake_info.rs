@@ -3,8 +3,10 @@
 use openssl::ssl::{NameType, SslVersion};
 use openssl::x509::X509;
 
+use crate::context::MaxFragmentLength;
 use crate::parking;
 use crate::srtp::SrtpProfile;
+use crate::sys::context as sys;
 use crate::sys::ssl::BoundSsl;
 use crate::verification::VerificationError;
 
@@ -19,6 +21,9 @@ pub struct HandshakeInfo {
     psk_identity: Option<Vec<u8>>,
     srtp_profile: Option<SrtpProfile>,
     resumed: bool,
+    application_protocol: Option<Vec<u8>>,
+    extended_master_secret: bool,
+    max_fragment_length: Option<MaxFragmentLength>,
     verification_errors: Vec<VerificationError>,
 }
 
@@ -47,6 +52,9 @@ impl HandshakeInfo {
                 .and_then(|profile| u16::try_from(profile.id().as_raw()).ok())
                 .and_then(SrtpProfile::from_id),
             resumed: ssl.session_reused(),
+            application_protocol: ssl.selected_alpn_protocol().map(<[u8]>::to_vec),
+            extended_master_secret: ssl.extms_support() == Some(true),
+            max_fragment_length: MaxFragmentLength::from_code(sys::max_fragment_length(ssl)),
             verification_errors: parking::take(ssl).verification_errors,
         }
     }
@@ -102,6 +110,22 @@ impl HandshakeInfo {
     /// The SRTP profile (RFC 5764); `None` if both ends have none in common. Corresponds to `SSL_get_selected_srtp_profile`.
     pub fn srtp_profile(&self) -> Option<SrtpProfile> {
         self.srtp_profile
+    }
+
+    /// The application protocol that was agreed on (ALPN). Corresponds to `SSL_get0_alpn_selected`.
+    pub fn application_protocol(&self) -> Option<&[u8]> {
+        self.application_protocol.as_deref()
+    }
+
+    /// Whether the keys are bound to the whole handshake (RFC 7627). Corresponds to `SSL_get_extms_support`.
+    pub fn has_extended_master_secret(&self) -> bool {
+        self.extended_master_secret
+    }
+
+    /// The longest message that the client lets either end put into one record, if it asked for one. Corresponds to
+    /// `SSL_SESSION_get_max_fragment_length`.
+    pub fn max_fragment_length(&self) -> Option<MaxFragmentLength> {
+        self.max_fragment_length
     }
 
     /// Whether an earlier session was resumed. Corresponds to `SSL_session_reused`.

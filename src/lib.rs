@@ -107,8 +107,8 @@ mod wire;
 
 pub use connection::Connection;
 pub use context::{
-    ClientCertificates, Context, ContextBuilder, Credentials, Dangerous, ForClient, ForServer,
-    Identity, Psk, PskKey, PskLookup,
+    AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous, ForClient,
+    ForServer, Identity, MaxFragmentLength, Psk, PskKey, PskLookup, UnknownName,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use endpoint::{

@@ -180,6 +180,8 @@ impl Alert {
     pub const PROTOCOL_VERSION: Alert = Alert(70);
     /// unknown_psk_identity (RFC 4279).
     pub const UNKNOWN_PSK_IDENTITY: Alert = Alert(115);
+    /// unrecognized_name (RFC 6066).
+    pub const UNRECOGNIZED_NAME: Alert = Alert(112);
     /// no_application_protocol (RFC 7301).
     pub const NO_APPLICATION_PROTOCOL: Alert = Alert(120);
 

@@ -142,6 +142,8 @@ impl Handshake {
             | Error::NoPeerCertificate(_)
             | Error::UnknownPskIdentity(_)
             | Error::PskLookup(_)
+            | Error::UnknownServerName { .. }
+            | Error::NoExtendedMasterSecret
             | Error::Unreachable(_)
             | Error::Random(_)
             | Error::Setup(_)

@@ -62,6 +62,8 @@ pub struct Connection {
     mtu: Mtu,
     /// Bytes of message that fit into a datagram of `mtu`; 0 until the suite is known.
     data_mtu: usize,
+    /// Bytes of message that libssl puts into one record; more would end the connection.
+    max_message: usize,
     info: Option<Box<HandshakeInfo>>,
     /// Of the ClientHello this server answers.
     client_random: Option<[u8; 32]>,
@@ -180,6 +182,7 @@ impl Connection {
             stats: Stats::default(),
             mtu: transport.mtu,
             data_mtu: 0,
+            max_message: MAX_MESSAGE,
             info: None,
             client_random: None,
             peer_closed: false,
@@ -310,7 +313,11 @@ impl Connection {
             return Err(SendError::Empty);
         }
         let oversize = self.context.transport().allow_oversize;
-        let max = if oversize { MAX_MESSAGE } else { self.data_mtu };
+        let max = if oversize {
+            self.max_message
+        } else {
+            self.data_mtu.min(self.max_message)
+        };
         if message.len() > max {
             return Err(SendError::TooLarge { max });
         }
@@ -461,7 +468,8 @@ impl Connection {
     ///
     /// Corresponds to `DTLS_get_data_mtu`.
     pub fn data_mtu(&self) -> Option<usize> {
-        self.info.as_ref().map(|_| self.data_mtu)
+        let largest = self.data_mtu.min(self.max_message);
+        self.info.as_ref().map(|_| largest)
     }
 
     /// What was counted.
@@ -613,7 +621,15 @@ impl Connection {
                 return Err(error);
             }
         }
-        self.info = Some(Box::new(HandshakeInfo::of(&bound)));
+        let info = HandshakeInfo::of(&bound);
+        if let Err(error) = self.context.check(&info) {
+            // libssl thinks the handshake good; the most that can be told is that this end goes.
+            self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);
+            self.phase = Phase::Closed(Some(bound.into_bio()));
+            return Err(error);
+        }
+        self.max_message = self.context.max_fragment(&info).min(MAX_MESSAGE);
+        self.info = Some(Box::new(info));
         self.events.push_back(Event::Connected);
         self.phase = Phase::Established(bound);
         // Messages that overtook the end of the handshake wait in libssl.

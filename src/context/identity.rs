@@ -1,16 +1,18 @@
 //! A certificate, its chain and its private key.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
 use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
-use openssl::pkey::{PKey, Private};
-use openssl::ssl::SslContextBuilder;
+use openssl::pkey::{Id, PKey, Private};
+use openssl::stack::Stack;
 use openssl::x509::X509;
 use zeroize::Zeroizing;
 
 use crate::error::ConfigError;
+use crate::sys::certificates::Certified;
 
 /// A certificate with the chain above it, and its private key.
 #[derive(Clone)]
@@ -118,16 +120,29 @@ impl Identity {
         &self.key
     }
 
-    /// Corresponds to `SSL_CTX_use_certificate`, `SSL_CTX_use_PrivateKey` and `SSL_CTX_add_extra_chain_cert`.
-    pub(super) fn install(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
-        for (index, certificate) in self.chain.iter().enumerate() {
-            if index == 0 {
-                builder.set_certificate(certificate)?;
-            } else {
-                builder.add_extra_chain_cert(certificate.clone())?;
-            }
+    /// The type of the key, by OpenSSL's name.
+    pub(super) fn key_type(&self) -> &'static str {
+        match self.key.id() {
+            Id::RSA => "RSA",
+            Id::RSA_PSS => "RSA-PSS",
+            Id::EC => "EC",
+            Id::ED25519 => "ED25519",
+            Id::ED448 => "ED448",
+            _ => "another type",
         }
-        builder.set_private_key(&self.key)
+    }
+
+    /// As libssl takes it.
+    pub(super) fn certified(&self) -> Result<Certified<'_>, ErrorStack> {
+        let mut above = Stack::new()?;
+        for certificate in self.chain.iter().skip(1) {
+            above.push(certificate.clone())?;
+        }
+        Ok(Certified {
+            leaf: self.certificate(),
+            above,
+            key: &self.key,
+        })
     }
 }
 
@@ -137,6 +152,17 @@ impl fmt::Debug for Identity {
             .field("chain", &self.chain.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Refuses two identities whose keys are of one type: libssl would put the second in the place of the first.
+pub(super) fn key_types_differ(identities: &[Identity]) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for kind in identities.iter().map(Identity::key_type) {
+        if !seen.insert(kind) {
+            return Err(ConfigError::SameKeyType { kind });
+        }
+    }
+    Ok(())
 }
 
 /// At least one certificate in PEM.

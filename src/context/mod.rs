@@ -2,6 +2,8 @@
 
 mod builder;
 mod identity;
+mod names;
+mod protocols;
 mod psk;
 mod trial;
 
@@ -16,8 +18,12 @@ pub use self::builder::{
     ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer,
 };
 pub use self::identity::Identity;
+pub use self::names::UnknownName;
+use self::protocols::Requirements;
+pub use self::protocols::{AlpnPolicy, MaxFragmentLength};
 pub use self::psk::{Psk, PskKey, PskLookup};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error};
+use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
 use crate::sys::context as sys;
 use crate::transport::TransportConfig;
@@ -41,6 +47,9 @@ struct Inner {
     name_required: bool,
     /// Bytes of certificates that are taken from a peer.
     max_certificate_list: usize,
+    /// Bytes of a message in one record.
+    max_send_fragment: usize,
+    requirements: Requirements,
 }
 
 impl Context {
@@ -91,7 +100,7 @@ impl Context {
         if !trial::starts(ssl, &transport)? {
             return Err(ConfigError::WrongRole { wanted: role });
         }
-        Self::freeze(ssl_context, role, transport, false)
+        Self::freeze(ssl_context, role, transport, false, Requirements::default())
     }
 
     fn freeze(
@@ -99,6 +108,7 @@ impl Context {
         role: Role,
         transport: TransportConfig,
         name_required: bool,
+        requirements: Requirements,
     ) -> Result<Context, ConfigError> {
         let cookie_context = match role {
             Role::Client => None,
@@ -108,7 +118,9 @@ impl Context {
                 Some(builder.build())
             }
         };
-        let max_certificate_list = sys::max_certificate_list(Ssl::new(&ssl_context)?.as_ref());
+        let mut probe = Ssl::new(&ssl_context)?;
+        let max_certificate_list = sys::max_certificate_list(&probe);
+        let max_send_fragment = sys::max_send_fragment(&mut probe);
         Ok(Context(Arc::new(Inner {
             role,
             ssl_context,
@@ -116,6 +128,8 @@ impl Context {
             transport,
             name_required,
             max_certificate_list,
+            max_send_fragment,
+            requirements,
         })))
     }
 
@@ -157,6 +171,19 @@ impl Context {
 
     pub(crate) fn max_certificate_list(&self) -> usize {
         self.0.max_certificate_list
+    }
+
+    /// The most bytes of a message that fit into one record of a connection with `info`.
+    pub(crate) fn max_fragment(&self, info: &HandshakeInfo) -> usize {
+        let agreed = info.max_fragment_length().map(MaxFragmentLength::bytes);
+        agreed.map_or(self.0.max_send_fragment, |agreed| {
+            agreed.min(self.0.max_send_fragment)
+        })
+    }
+
+    /// Whether a completed handshake agreed on what it must.
+    pub(crate) fn check(&self, info: &HandshakeInfo) -> Result<(), Error> {
+        self.0.requirements.check(info)
     }
 
     /// The context with the cookie callbacks, which servers have.

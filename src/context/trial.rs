@@ -14,8 +14,8 @@ use openssl::x509::X509;
 use super::Identity;
 use super::builder::CERTIFICATE_SUITES;
 use crate::error::ConfigError;
-use crate::sys::context as sys;
 use crate::sys::ssl::{BoundSsl, Outcome};
+use crate::sys::{certificates, context as sys};
 use crate::transport::TransportConfig;
 use crate::types::Role;
 
@@ -29,8 +29,12 @@ pub(super) fn starts(ssl: Ssl, transport: &TransportConfig) -> Result<bool, Erro
     Ok(matches!(bound.handshake(&[]), (Outcome::Waits, _)))
 }
 
-/// Whether the certificate of `context` reaches the peer in a handshake of DTLS 1.2.
-pub(super) fn identity_is_usable(context: &SslContext, role: Role) -> Result<bool, ConfigError> {
+/// Whether the certificate of `identity` reaches the peer of a `context` in a handshake of DTLS 1.2.
+pub(super) fn identity_is_usable(
+    context: &SslContext,
+    role: Role,
+    identity: &Identity,
+) -> Result<bool, ConfigError> {
     let transport = TransportConfig::default();
     let bind = |context: &SslContext, role| {
         let mut ssl = Ssl::new(context)?;
@@ -44,6 +48,8 @@ pub(super) fn identity_is_usable(context: &SslContext, role: Role) -> Result<boo
         Role::Server => Role::Client,
     };
     let mut ours = bind(context, role)?;
+    certificates::clear(ours.ssl_mut());
+    identity.certified()?.install_on(ours.ssl_mut())?;
     let mut other = bind(&counterpart(other_role)?, other_role)?;
     for _ in 0..MAX_ROUNDS {
         let exchanged = [
@@ -54,7 +60,9 @@ pub(super) fn identity_is_usable(context: &SslContext, role: Role) -> Result<boo
             break;
         }
     }
-    Ok(other.ssl().peer_certificate().is_some() && other.ssl().is_init_finished())
+    let shown = other.ssl().peer_certificate();
+    Ok(shown.is_some_and(|shown| shown == *identity.certificate())
+        && other.ssl().is_init_finished())
 }
 
 /// Gives `to` what `from` has to send; `false` once one of them failed.
@@ -71,7 +79,7 @@ fn counterpart(role: Role) -> Result<SslContext, ConfigError> {
     let mut builder = SslContextBuilder::new(SslMethod::dtls())?;
     builder.set_cipher_list(CERTIFICATE_SUITES)?;
     if role == Role::Server {
-        ephemeral_identity()?.install(&mut builder)?;
+        ephemeral_identity()?.certified()?.install(&mut builder)?;
     }
     Ok(builder.build())
 }

@@ -9,6 +9,9 @@ use openssl::ssl::{SslContextBuilder, SslContextRef, SslMethod, SslRef};
 
 use super::ffi;
 
+/// What libssl takes for the most bytes of a message in one record.
+pub(crate) const SEND_FRAGMENT: core::ops::RangeInclusive<usize> = 512..=16_384;
+
 /// Whether `ssl` speaks DTLS. Corresponds to `SSL_is_dtls`.
 pub(crate) fn is_dtls(ssl: &SslRef) -> bool {
     // SAFETY: `ssl` is valid.
@@ -54,6 +57,78 @@ pub(crate) fn set_max_certificate_list(builder: &mut SslContextBuilder, bytes: u
     };
 }
 
+/// The most bytes of a message that `ssl` puts into one record, by its own setting.
+///
+/// libssl has no getter for it, but takes no split point beyond it: `SSL_set_split_send_fragment`, of no effect in DTLS, tells.
+pub(crate) fn max_send_fragment(ssl: &mut SslRef) -> usize {
+    let accepts = |bytes: usize| {
+        let bytes = c_long::try_from(bytes).unwrap_or(c_long::MAX);
+        // SAFETY: `ssl` is valid, and the control takes a number.
+        let answer = unsafe {
+            ffi::SSL_ctrl(
+                ssl.as_ptr(),
+                ffi::SSL_CTRL_SET_SPLIT_SEND_FRAGMENT,
+                bytes,
+                ptr::null_mut(),
+            )
+        };
+        answer == 1
+    };
+    let (mut accepted, mut refused) = (*SEND_FRAGMENT.start(), SEND_FRAGMENT.end() + 1);
+    while refused - accepted > 1 {
+        let middle = accepted.midpoint(refused);
+        if accepts(middle) {
+            accepted = middle;
+        } else {
+            refused = middle;
+        }
+    }
+    accepted
+}
+
+/// Corresponds to `SSL_CTX_set_max_send_fragment`.
+pub(crate) fn set_max_send_fragment(
+    builder: &mut SslContextBuilder,
+    bytes: usize,
+) -> Result<(), ErrorStack> {
+    let bytes = c_long::try_from(bytes).unwrap_or(c_long::MAX);
+    // SAFETY: the context is valid, and the control takes a number.
+    let answer = unsafe {
+        ffi::SSL_CTX_ctrl(
+            builder.as_ptr(),
+            ffi::SSL_CTRL_SET_MAX_SEND_FRAGMENT,
+            bytes,
+            ptr::null_mut(),
+        )
+    };
+    succeeded(answer == 1)
+}
+
+/// Asks servers for records of a length with the number `code`. Corresponds to `SSL_CTX_set_tlsext_max_fragment_length`.
+pub(crate) fn set_max_fragment_length(
+    builder: &mut SslContextBuilder,
+    code: u8,
+) -> Result<(), ErrorStack> {
+    // SAFETY: the context is valid.
+    let answer = unsafe { ffi::SSL_CTX_set_tlsext_max_fragment_length(builder.as_ptr(), code) };
+    succeeded(answer == 1)
+}
+
+/// The number of the record length that was agreed on; 0 for none. Corresponds to `SSL_SESSION_get_max_fragment_length`.
+pub(crate) fn max_fragment_length(ssl: &SslRef) -> u8 {
+    // SAFETY: `ssl` is valid and keeps its session.
+    let session = unsafe { ffi::SSL_get_session(ssl.as_ptr()) };
+    if session.is_null() {
+        return 0;
+    }
+    // SAFETY: the session is valid.
+    unsafe { ffi::SSL_SESSION_get_max_fragment_length(session) }
+}
+
+fn succeeded(yes: bool) -> Result<(), ErrorStack> {
+    if yes { Ok(()) } else { Err(ErrorStack::get()) }
+}
+
 /// A new context with the method of `context` and nothing else of it.
 pub(crate) fn sibling(context: &SslContextRef) -> Result<SslContextBuilder, ErrorStack> {
     // SAFETY: `context` is valid.
@@ -69,11 +144,7 @@ pub(crate) fn use_psk_identity_hint(
 ) -> Result<(), ErrorStack> {
     // SAFETY: the context is valid, and libssl copies the string.
     let answer = unsafe { ffi::SSL_CTX_use_psk_identity_hint(builder.as_ptr(), hint.as_ptr()) };
-    if answer == 1 {
-        Ok(())
-    } else {
-        Err(ErrorStack::get())
-    }
+    succeeded(answer == 1)
 }
 
 /// Whether a client would offer a suite on `ssl`. Corresponds to `SSL_get1_supported_ciphers`.

@@ -4,6 +4,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod bio;
+pub(crate) mod certificates;
 pub(crate) mod context;
 mod reason;
 pub(crate) mod ssl;
@@ -22,12 +23,13 @@ pub(crate) mod ffi {
         BIO_meth_set_ctrl__fixed_rust, BIO_meth_set_destroy__fixed_rust,
         BIO_meth_set_puts__fixed_rust, BIO_meth_set_read__fixed_rust,
         BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
-        ERR_clear_error, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, SSL, SSL_CIPHER,
-        SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
-        SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_ctrl, SSL_do_handshake,
-        SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_pending, SSL_read_ex,
-        SSL_shutdown, SSL_write_ex, X509_STORE_CTX, X509_STORE_CTX_get_error_depth,
-        X509_STORE_CTX_get_ex_data, stack_st_SSL_CIPHER,
+        ERR_clear_error, EVP_PKEY, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, SSL,
+        SSL_CIPHER, SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
+        SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_SESSION, SSL_ctrl,
+        SSL_do_handshake, SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio,
+        SSL_get_session, SSL_pending, SSL_read_ex, SSL_shutdown, SSL_write_ex, X509,
+        X509_STORE_CTX, X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data,
+        stack_st_SSL_CIPHER, stack_st_X509,
     };
 
     /// `bio.h`: an opaque union of socket addresses.
@@ -74,6 +76,8 @@ pub(crate) mod ffi {
     pub(crate) const SSL_CTRL_CLEAR_MODE: c_int = 78;
     pub(crate) const SSL_CTRL_GET_MAX_CERT_LIST: c_int = 50;
     pub(crate) const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;
+    pub(crate) const SSL_CTRL_SET_MAX_SEND_FRAGMENT: c_int = 52;
+    pub(crate) const SSL_CTRL_SET_SPLIT_SEND_FRAGMENT: c_int = 125;
     pub(crate) const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
     pub(crate) const DTLS_CTRL_HANDLE_TIMEOUT: c_int = 74;
 
@@ -192,6 +196,26 @@ pub(crate) mod ffi {
         pub(crate) fn SSL_get_ciphers(ssl: *const SSL) -> *mut stack_st_SSL_CIPHER;
         pub(crate) fn SSL_get1_supported_ciphers(ssl: *mut SSL) -> *mut stack_st_SSL_CIPHER;
         pub(crate) fn SSL_CIPHER_get_auth_nid(cipher: *const SSL_CIPHER) -> c_int;
+        pub(crate) fn SSL_CTX_use_cert_and_key(
+            context: *mut SSL_CTX,
+            certificate: *mut X509,
+            key: *mut EVP_PKEY,
+            chain: *mut stack_st_X509,
+            replace: c_int,
+        ) -> c_int;
+        pub(crate) fn SSL_use_cert_and_key(
+            ssl: *mut SSL,
+            certificate: *mut X509,
+            key: *mut EVP_PKEY,
+            chain: *mut stack_st_X509,
+            replace: c_int,
+        ) -> c_int;
+        pub(crate) fn SSL_certs_clear(ssl: *mut SSL);
+        pub(crate) fn SSL_CTX_set_tlsext_max_fragment_length(
+            context: *mut SSL_CTX,
+            mode: u8,
+        ) -> c_int;
+        pub(crate) fn SSL_SESSION_get_max_fragment_length(session: *const SSL_SESSION) -> u8;
         pub(crate) fn SSL_CTX_use_psk_identity_hint(
             context: *mut SSL_CTX,
             hint: *const c_char,

@@ -8,6 +8,7 @@ mod features;
 mod handshake;
 #[cfg(feature = "udp")]
 mod loopback;
+mod names;
 mod psk;
 mod qdtls;
 mod srtp;

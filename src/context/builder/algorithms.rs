@@ -207,12 +207,15 @@ fn bad_list<'a>(what: &'static str, given: &'a str) -> impl FnOnce(ErrorStack) -
 }
 
 /// Whether a server has what one of its suites needs.
-pub(super) fn serves_a_cipher(ssl: &Ssl, identity: Option<&Identity>, has_psk: bool) -> bool {
-    let key = identity.map(|identity| identity.key().id());
+pub(super) fn serves_a_cipher(ssl: &Ssl, identities: &[Identity], has_psk: bool) -> bool {
+    let has_key = |types: &[Id]| {
+        let mut keys = identities.iter().map(|identity| identity.key().id());
+        keys.any(|key| types.contains(&key))
+    };
     sys::cipher_authentications(ssl).any(|authentication| match authentication {
         Authentication::Psk => has_psk,
-        Authentication::Rsa => matches!(key, Some(Id::RSA | Id::RSA_PSS)),
-        Authentication::Ecdsa => matches!(key, Some(Id::EC | Id::ED25519 | Id::ED448)),
+        Authentication::Rsa => has_key(&[Id::RSA, Id::RSA_PSS]),
+        Authentication::Ecdsa => has_key(&[Id::EC, Id::ED25519, Id::ED448]),
         Authentication::Other => false,
     })
 }

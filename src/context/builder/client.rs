@@ -3,6 +3,7 @@
 use openssl::ssl::SslVerifyMode;
 
 use super::{ContextBuilder, Dangerous, Parts};
+use crate::context::names::Names;
 use crate::context::psk::{Psk, PskChoice};
 use crate::context::{Context, Identity};
 use crate::error::ConfigError;
@@ -11,7 +12,7 @@ use crate::types::Role;
 /// What only a client's context has; a type parameter of [`ContextBuilder`].
 #[derive(Debug)]
 pub struct ForClient {
-    identity: Option<Identity>,
+    identities: Vec<Identity>,
     psk: Option<PskChoice>,
     check_name: bool,
 }
@@ -19,15 +20,16 @@ pub struct ForClient {
 impl ContextBuilder<ForClient> {
     pub(in crate::context) fn client() -> Self {
         Self::new(ForClient {
-            identity: None,
+            identities: Vec::new(),
             psk: None,
             check_name: true,
         })
     }
 
-    /// The certificate to show to servers that ask for one.
+    /// The certificate to show to servers that ask for one. Each call adds one; libssl chooses by the signature algorithms a
+    /// server takes. Corresponds to `SSL_CTX_use_cert_and_key`.
     pub fn identity(mut self, identity: Identity) -> Self {
-        self.for_role.identity = Some(identity);
+        self.for_role.identities.push(identity);
         self
     }
 
@@ -77,7 +79,7 @@ impl ContextBuilder<ForClient> {
         let ContextBuilder {
             for_role:
                 ForClient {
-                    identity,
+                    identities,
                     psk,
                     check_name,
                 },
@@ -94,7 +96,8 @@ impl ContextBuilder<ForClient> {
         };
         let parts = Parts {
             role: Role::Client,
-            identity,
+            identities,
+            names: Names::default(),
             client_psk: psk,
             server_psk: None,
             verify_mode,

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod client;
+mod protocols;
 mod server;
 mod trust;
 mod verification;
@@ -20,6 +21,9 @@ pub use self::client::ForClient;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
 use self::trust::Trust;
 use self::verification::Verification;
+use super::identity::key_types_differ;
+use super::names::Names;
+use super::protocols::Protocols;
 use super::psk::PskChoice;
 use super::{Context, Identity, PskLookup, check_library_version, trial};
 use crate::error::ConfigError;
@@ -48,13 +52,15 @@ struct Settings {
     algorithms: Algorithms,
     srtp: Vec<SrtpProfile>,
     transport: TransportConfig,
+    protocols: Protocols,
     configure: Vec<Configure>,
 }
 
 /// What a role makes of its settings.
 struct Parts {
     role: Role,
-    identity: Option<Identity>,
+    identities: Vec<Identity>,
+    names: Names,
     client_psk: Option<PskChoice>,
     server_psk: Option<PskLookup>,
     verify_mode: SslVerifyMode,
@@ -135,7 +141,8 @@ impl Settings {
 
         let Parts {
             role,
-            identity,
+            identities,
+            names,
             client_psk,
             server_psk,
             verify_mode,
@@ -147,9 +154,18 @@ impl Settings {
             builder.set_session_id_context(&session_id_context(verify_mode, &trusted))?;
         }
         let has_psk = server_psk.is_some();
-        if let Some(identity) = &identity {
-            identity.install(&mut builder)?;
+        key_types_differ(&identities)?;
+        for identity in &identities {
+            identity.certified()?.install(&mut builder)?;
         }
+        let mut doubtful: Vec<Identity> = identities
+            .iter()
+            .chain(names.identities())
+            .cloned()
+            .collect();
+        doubtful.retain(has_doubtful_key);
+        names.install(&mut builder)?;
+        self.protocols.install(&mut builder, role)?;
         if let Some(psk) = client_psk {
             psk.install(&mut builder);
         }
@@ -173,19 +189,26 @@ impl Settings {
         let ssl = Ssl::new(&ssl_context)?;
         let has_suite = match role {
             Role::Client => sys::offers_a_cipher(&ssl),
-            Role::Server => algorithms::serves_a_cipher(&ssl, identity.as_ref(), has_psk),
+            Role::Server => algorithms::serves_a_cipher(&ssl, &identities, has_psk),
         };
         if !has_suite {
             return Err(ConfigError::NoCipherSuites);
         }
-        if let Some(kind) = identity.as_ref().and_then(doubtful_key)
-            && !trial::identity_is_usable(&ssl_context, role)?
-        {
-            return Err(ConfigError::UnusableKey {
-                kind: kind.to_owned(),
-            });
+        for identity in &doubtful {
+            if !trial::identity_is_usable(&ssl_context, role, identity)? {
+                return Err(ConfigError::UnusableKey {
+                    kind: identity.key_type().to_owned(),
+                });
+            }
         }
-        Context::freeze(ssl_context, role, self.transport, name_required)
+        let requirements = self.protocols.requirements();
+        Context::freeze(
+            ssl_context,
+            role,
+            self.transport,
+            name_required,
+            requirements,
+        )
     }
 }
 
@@ -200,13 +223,8 @@ fn session_id_context(verify_mode: SslVerifyMode, trusted: &[X509]) -> [u8; 32] 
     hash.finish()
 }
 
-/// The kind of a key that libssl may not be able to use in DTLS 1.2: it compares with a version of TLS that is 0 for DTLS
-/// (t1_lib.c, `ssl_cert_lookup` and `tls12_check_peer_sigalg`).
-fn doubtful_key(identity: &Identity) -> Option<&'static str> {
-    match identity.key().id() {
-        Id::ED25519 => Some("ED25519"),
-        Id::ED448 => Some("ED448"),
-        Id::RSA_PSS => Some("RSA-PSS"),
-        _ => None,
-    }
+/// Whether libssl may not be able to use the key in DTLS 1.2: it compares with a version of TLS that is 0 for DTLS (t1_lib.c,
+/// `ssl_cert_lookup` and `tls12_check_peer_sigalg`).
+fn has_doubtful_key(identity: &Identity) -> bool {
+    matches!(identity.key().id(), Id::ED25519 | Id::ED448 | Id::RSA_PSS)
 }

@@ -3,6 +3,7 @@
 use openssl::ssl::SslVerifyMode;
 
 use super::{ContextBuilder, Parts};
+use crate::context::names::{Names, UnknownName};
 use crate::context::{Context, Identity, PskLookup};
 use crate::error::ConfigError;
 use crate::types::Role;
@@ -19,17 +20,27 @@ pub enum ClientCertificates {
     Required,
 }
 
-/// How a server authenticates itself: made of an [`Identity`], a [`PskLookup`], or a pair of both.
+/// How a server authenticates itself: made of an [`Identity`] or several in a `Vec`, of a [`PskLookup`], or of a pair of both.
 #[derive(Debug)]
 pub struct Credentials {
-    identity: Option<Identity>,
+    identities: Vec<Identity>,
     psk: Option<PskLookup>,
 }
 
 impl From<Identity> for Credentials {
     fn from(identity: Identity) -> Self {
         Credentials {
-            identity: Some(identity),
+            identities: vec![identity],
+            psk: None,
+        }
+    }
+}
+
+impl From<Vec<Identity>> for Credentials {
+    /// Several identities, whose keys must be of different types: libssl chooses by the signature algorithms a client takes.
+    fn from(identities: Vec<Identity>) -> Self {
+        Credentials {
+            identities,
             psk: None,
         }
     }
@@ -38,7 +49,16 @@ impl From<Identity> for Credentials {
 impl From<PskLookup> for Credentials {
     fn from(psk: PskLookup) -> Self {
         Credentials {
-            identity: None,
+            identities: Vec::new(),
+            psk: Some(psk),
+        }
+    }
+}
+
+impl From<(Vec<Identity>, PskLookup)> for Credentials {
+    fn from((identities, psk): (Vec<Identity>, PskLookup)) -> Self {
+        Credentials {
+            identities,
             psk: Some(psk),
         }
     }
@@ -47,16 +67,18 @@ impl From<PskLookup> for Credentials {
 impl From<(Identity, PskLookup)> for Credentials {
     fn from((identity, psk): (Identity, PskLookup)) -> Self {
         Credentials {
-            identity: Some(identity),
+            identities: vec![identity],
             psk: Some(psk),
         }
     }
 }
+
 /// What only a server's context has; a type parameter of [`ContextBuilder`].
 #[derive(Debug)]
 pub struct ForServer {
     credentials: Credentials,
     client_certificates: ClientCertificates,
+    names: Names,
 }
 
 impl ContextBuilder<ForServer> {
@@ -64,12 +86,41 @@ impl ContextBuilder<ForServer> {
         Self::new(ForServer {
             credentials,
             client_certificates: ClientCertificates::None,
+            names: Names::default(),
         })
     }
 
     /// Whether to ask clients for certificates. Default: no.
     pub fn client_certificates(mut self, client_certificates: ClientCertificates) -> Self {
         self.for_role.client_certificates = client_certificates;
+        self
+    }
+
+    /// The identity to show to clients that ask for `name` (SNI): a DNS name, or `*.` and one, for all names with one label more.
+    ///
+    /// Several for one name must have keys of different types. A client that asks for no name, or for one without an identity,
+    /// is shown what the context was made with; see [`unknown_name`](Self::unknown_name). Corresponds to
+    /// `SSL_CTX_set_tlsext_servername_callback` and `SSL_use_cert_and_key`.
+    pub fn identity_for(mut self, name: &str, identity: Identity) -> Self {
+        self.for_role.names.add(name, identity);
+        self
+    }
+
+    /// Asks `choose` for the identity of names that [`identity_for`](Self::identity_for) does not know; `None` says that it has
+    /// none either. Names come in lower case and are well-formed; nothing else of them is certain.
+    ///
+    /// It runs inside the handshake, on the thread that called, and must not block. A panic goes through to that caller.
+    pub fn identity_by_name(
+        mut self,
+        choose: impl Fn(&str) -> Option<Identity> + Send + Sync + 'static,
+    ) -> Self {
+        self.for_role.names.set_choice(choose);
+        self
+    }
+
+    /// What to do with clients that ask for a name without an identity. Default: [`UnknownName::UseDefault`].
+    pub fn unknown_name(mut self, policy: UnknownName) -> Self {
+        self.for_role.names.unknown = policy;
         self
     }
 
@@ -84,6 +135,7 @@ impl ContextBuilder<ForServer> {
                 ForServer {
                     credentials,
                     client_certificates,
+                    names,
                 },
             settings,
         } = self;
@@ -102,8 +154,9 @@ impl ContextBuilder<ForServer> {
         }
         let parts = Parts {
             role: Role::Server,
-            certificates: credentials.identity.is_some(),
-            identity: credentials.identity,
+            certificates: !credentials.identities.is_empty(),
+            identities: credentials.identities,
+            names,
             client_psk: None,
             server_psk: credentials.psk,
             verify_mode,
