@@ -282,9 +282,14 @@ impl Gate {
             return Err(DropReason::SequenceTooFar);
         }
         let mut payload = record.payload();
+        let mut answered = self.is_answered();
         while !payload.is_empty() {
             let (fragment, rest) = split_fragment(payload)?;
             self.check(&fragment)?;
+            answered |= is_first_answer(&fragment);
+            if !answered {
+                return Err(DropReason::UnexpectedMessage);
+            }
             payload = rest;
         }
         let mut payload = record.payload();
@@ -294,6 +299,14 @@ impl Gate {
         }
         self.highest = Some(highest.max(record.sequence));
         Ok(Verdict::Pass { handshake: true })
+    }
+
+    /// Whether more of the peer's messages than the first can come now.
+    ///
+    /// A client that starts anew from its old address still gets the flight that answers the hello it sent before. That flight
+    /// comes behind a HelloVerifyRequest, as its numbers show; the new hello has none yet.
+    fn is_answered(&self) -> bool {
+        self.role == Role::Server || self.verify_seen || self.hello_seq.is_some()
     }
 
     fn check(&self, fragment: &Fragment<'_>) -> Result<(), DropReason> {
@@ -413,6 +426,15 @@ fn encrypted(record: &Record<'_>) -> Result<Verdict, DropReason> {
         return Err(DropReason::UnexpectedMessage);
     }
     Ok(Verdict::Pass { handshake: false })
+}
+
+/// Whether this is what a client's first hello is answered with.
+fn is_first_answer(fragment: &Fragment<'_>) -> bool {
+    match fragment.message_type {
+        message::HELLO_VERIFY_REQUEST => true,
+        message::SERVER_HELLO => fragment.message_seq == 0,
+        _ => false,
+    }
 }
 
 /// Why a record in the clear is dropped once keys are there.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use openssl_dtls::{CloseReason, Context, Endpoint, EndpointConfig, EndpointEvent, PskLookup};
+use openssl_dtls::{
+    CloseReason, Context, Endpoint, EndpointConfig, EndpointEvent, PskLookup, TransportConfig,
+};
 
 use super::world::{World, later, read, take_sent};
-use crate::support::{clock, psk};
+use crate::support::{certificate_contexts, clock, psk, psk_contexts};
 
 fn connected() -> World {
     let mut world = World::new(EndpointConfig::new());
@@ -110,6 +112,27 @@ fn peer_that_restarts_in_mid_handshake_replaces_its_handshake() {
         (2, 1, 1)
     );
     world.assert_works(0);
+}
+
+#[test]
+fn late_flight_of_the_old_handshake_does_not_stop_the_new_one() {
+    for contexts in [
+        psk_contexts(&TransportConfig::default()),
+        certificate_contexts(&TransportConfig::default()),
+    ] {
+        let mut world = World::with_contexts(EndpointConfig::new(), contexts);
+        world.hosts(1);
+        world.run(Duration::from_secs(5), |world| {
+            world.server.stats().half_open == 1
+        });
+        // The server's flight is on its way.
+        assert!(world.hosts[0].down.next_arrival().is_some());
+        world.restart(0);
+        let begun = clock::now();
+        world.establish();
+        assert!(clock::now() - begun < Duration::from_millis(900));
+        world.assert_works(0);
+    }
 }
 
 #[test]

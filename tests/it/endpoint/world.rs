@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use openssl_dtls::{
     ClockAnchor, CloseReason, ConnectionHandle, Context, CookieRing, Endpoint, EndpointConfig,
-    EndpointEvent, Handled, TransportConfig,
+    EndpointEvent, Handled, ServerName, TransportConfig,
 };
 
 use crate::support::pair::server_addr;
@@ -36,6 +36,11 @@ pub struct World {
     by_addr: HashMap<SocketAddr, usize>,
     /// What the server sent to addresses where nobody lives.
     pub strays: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+/// What certificate contexts check.
+pub fn name() -> Option<ServerName> {
+    Some(ServerName::try_from("localhost").unwrap())
 }
 
 pub fn ring() -> CookieRing {
@@ -104,7 +109,7 @@ impl World {
         let host = &mut self.hosts[host];
         let handle = host
             .endpoint
-            .connect(clock::now(), &self.client_context, server_addr(), None)
+            .connect(clock::now(), &self.client_context, server_addr(), name())
             .unwrap();
         host.handle = Some(handle);
         handle
