@@ -95,6 +95,11 @@ impl Authority {
     }
 
     pub fn issue(&self, leaf: &Leaf<'_>) -> Identity {
+        Identity::from_parts(self.issue_chain(leaf), leaf.key.clone()).unwrap()
+    }
+
+    /// The leaf's certificate and those above it, without the root.
+    pub fn issue_chain(&self, leaf: &Leaf<'_>) -> Vec<X509> {
         let issuer = self.certificate.subject_name();
         let certificate = sign(
             &name(leaf.name),
@@ -115,7 +120,7 @@ impl Authority {
         );
         let mut chain = vec![certificate];
         chain.extend(self.chain.clone());
-        Identity::from_parts(chain, leaf.key.clone()).unwrap()
+        chain
     }
 
     pub fn pem(&self) -> Vec<u8> {
