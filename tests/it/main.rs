@@ -7,6 +7,8 @@ mod errors;
 mod features;
 mod handshake;
 #[cfg(feature = "udp")]
+mod interop;
+#[cfg(feature = "udp")]
 mod loopback;
 mod names;
 mod psk;
