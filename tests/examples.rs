@@ -1,0 +1,361 @@
+//! The examples' own binaries, as a user starts them.
+#![cfg(feature = "udp")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use openssl_dtls::openssl::asn1::Asn1Time;
+use openssl_dtls::openssl::ec::{EcGroup, EcKey};
+use openssl_dtls::openssl::hash::MessageDigest;
+use openssl_dtls::openssl::nid::Nid;
+use openssl_dtls::openssl::pkey::PKey;
+use openssl_dtls::openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl_dtls::openssl::x509::{X509, X509Name};
+
+const PSK: &str = "sensor:7:736978746565206279746520206b6579";
+
+/// The binary of an example, which cargo builds beside the tests.
+fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let build: PathBuf = tests.ancestors().nth(2).unwrap().into();
+    let path = build
+        .join("examples")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "{} is not built: cargo build --examples",
+        path.display()
+    );
+    Command::new(path)
+}
+
+fn run(name: &str, arguments: &[&str]) -> Output {
+    example(name).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running `echo_server`, killed when dropped.
+struct Server {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    port: u16,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Server {
+        let mut child = example("echo_server")
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let port = loop {
+            let mut line = String::new();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended");
+            if let Some(address) = line.strip_prefix("listening on 127.0.0.1:") {
+                break address.trim().parse().unwrap();
+            }
+        };
+        Server { child, lines, port }
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Waits for its end; answers its status and what it printed after its address.
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut printed = String::new();
+        self.lines.read_to_string(&mut printed).unwrap();
+        (self.child.wait().unwrap(), printed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().unwrap_or_default();
+        drop(self.child.wait());
+    }
+}
+
+/// A certificate for `localhost` that is its own authority, and its key, in files.
+fn certificate(directory: &tempfile::TempDir) -> [String; 2] {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_nid(Nid::COMMONNAME, "localhost")
+        .unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder
+        .set_not_before(&Asn1Time::days_from_now(0).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::days_from_now(1).unwrap())
+        .unwrap();
+    let authority = BasicConstraints::new().ca().build().unwrap();
+    builder.append_extension(authority).unwrap();
+    let names = SubjectAlternativeName::new()
+        .dns("localhost")
+        .build(&builder.x509v3_context(None, None))
+        .unwrap();
+    builder.append_extension(names).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    let write = |name: &str, pem: Vec<u8>| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    [
+        write("cert.pem", builder.build().to_pem().unwrap()),
+        write("key.pem", key.private_key_to_pem_pkcs8().unwrap()),
+    ]
+}
+
+#[test]
+fn demo_succeeds_over_its_lossy_network() {
+    let output = run("demo", &[]);
+    let printed = stdout(&output);
+    assert!(output.status.success(), "{printed}{}", stderr(&output));
+    for expected in [
+        "DTLS 1.2, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "peer verified as \"server.example\"",
+        "certificate of \"client.example\"",
+        "\"good night\" came back",
+        "datagrams lost",
+        "flights retransmitted",
+        "client: closed",
+        "server: the client closed",
+    ] {
+        assert!(printed.contains(expected), "{expected:?} in\n{printed}");
+    }
+}
+
+#[test]
+fn messages_come_back_with_certificates_on_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let [cert, key] = certificate(&directory);
+    let server = Server::start(&[
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+        "--client-ca",
+        &cert,
+        "--once",
+    ]);
+    let address = server.address();
+    let arguments = [
+        "--connect",
+        &address,
+        "--server-name",
+        "localhost",
+        "--ca",
+        &cert,
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+        "--message",
+        "one",
+        "--message",
+        "two words",
+    ];
+    let output = run("echo_client", &arguments);
+    let printed = stdout(&output);
+    assert!(output.status.success(), "{printed}{}", stderr(&output));
+    assert!(
+        printed.contains("peer verified as \"localhost\""),
+        "{printed}"
+    );
+    assert!(printed.ends_with("one\ntwo words\nclosed\n"), "{printed}");
+    let (status, printed) = server.end();
+    assert!(status.success(), "{printed}");
+    assert!(
+        printed.contains("certificate of \"localhost\""),
+        "{printed}"
+    );
+    assert!(printed.contains("closed after 2 messages"), "{printed}");
+}
+
+#[test]
+fn lines_of_standard_input_come_back_with_a_psk() {
+    let server = Server::start(&["--psk", PSK, "--mtu", "300", "--once"]);
+    let mut client = example("echo_client")
+        .args(["--connect", &server.address(), "--psk", PSK])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(b"first line\nsecond line\n").unwrap();
+    drop(stdin);
+    let output = client.wait_with_output().unwrap();
+    let printed = stdout(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(
+        printed.ends_with("first line\nsecond line\nclosed\n"),
+        "{printed}"
+    );
+    let (status, printed) = server.end();
+    assert!(status.success(), "{printed}");
+    assert!(printed.contains("PSK identity \"sensor:7\""), "{printed}");
+}
+
+#[test]
+fn peers_are_served_one_after_the_other() {
+    let server = Server::start(&["--self-signed", "--dtls1.0"]);
+    for _ in 0..2 {
+        let arguments = [
+            "--connect",
+            &server.address(),
+            "--insecure",
+            "--message",
+            "hello",
+        ];
+        let output = run("echo_client", &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stdout(&output).contains("DTLS 1.2"), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn failures_are_told_with_an_exit_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let [cert, _] = certificate(&directory);
+    let server = Server::start(&["--self-signed", "--once"]);
+    let address = server.address();
+    let arguments = [
+        "--connect",
+        &address,
+        "--server-name",
+        "localhost",
+        "--ca",
+        &cert,
+        "--message",
+        "secret",
+    ];
+    let output = run("echo_client", &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains("the peer's certificate was refused"),
+        "{told}"
+    );
+    let (status, printed) = server.end();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(printed.contains("unknown_ca"), "{printed}");
+
+    // Nobody answers.
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let arguments = ["--connect", &address, "--insecure", "--timeout", "0.2"];
+    let output = run("echo_client", &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("timed out"), "{}", stderr(&output));
+
+    for arguments in [
+        ["--listen", &address, "--psk", PSK].as_slice(),
+        &[
+            "--listen",
+            "127.0.0.1:0",
+            "--cert",
+            "missing.pem",
+            "--key",
+            "missing.pem",
+        ],
+    ] {
+        let output = run("echo_server", arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let told = stderr(&output);
+        assert!(told.starts_with("echo_server: cannot "), "{told}");
+    }
+}
+
+#[test]
+fn usage_errors_are_told() {
+    for (name, arguments, expected) in [
+        ("demo", &["--fast"][..], "unexpected argument '--fast'"),
+        ("echo_server", &[], "--listen <ADDR:PORT>"),
+        (
+            "echo_server",
+            &["--listen", "127.0.0.1:0"],
+            "<--cert <FILE>|--psk <ID:HEX>|--self-signed>",
+        ),
+        (
+            "echo_server",
+            &["--listen", "127.0.0.1", "--self-signed"],
+            "--listen <ADDR:PORT>",
+        ),
+        (
+            "echo_server",
+            &["--listen", "127.0.0.1:0", "--cert", "cert.pem"],
+            "--key <FILE>",
+        ),
+        (
+            "echo_server",
+            &["--listen", "127.0.0.1:0", "--self-signed", "--psk", PSK],
+            "cannot be used with",
+        ),
+        (
+            "echo_server",
+            &["--listen", "127.0.0.1:0", "--self-signed", "--mtu", "100"],
+            "outside 256 to 4096",
+        ),
+        ("echo_client", &[], "--connect <HOST:PORT>"),
+        (
+            "echo_client",
+            &["--connect", "localhost:1"],
+            "<--ca <FILE>|--insecure|--psk <ID:HEX>>",
+        ),
+        (
+            "echo_client",
+            &["--connect", "localhost", "--insecure"],
+            "expected HOST:PORT",
+        ),
+        (
+            "echo_client",
+            &["--connect", "localhost:1", "--psk", "name"],
+            "expected ID:HEX",
+        ),
+        (
+            "echo_client",
+            &["--connect", "localhost:1", "--psk", "name:xyz"],
+            "hexadecimal",
+        ),
+        (
+            "echo_client",
+            &["--connect", "localhost:1", "--insecure", "--timeout", "0"],
+            "a number of seconds above zero",
+        ),
+    ] {
+        let output = run(name, arguments);
+        let told = stderr(&output);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{name} {arguments:?}: {told}"
+        );
+        assert!(told.contains(expected), "{name} {arguments:?}: {told}");
+    }
+    for name in ["demo", "echo_server", "echo_client"] {
+        let output = run(name, &["--help"]);
+        assert!(output.status.success());
+        assert!(stdout(&output).contains("Usage: "));
+    }
+}
