@@ -7,6 +7,9 @@ mod c_source;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use c_source::{c_arguments, declare, split_arguments, split_at_closing};
 use openssl_dtls::capi;
@@ -152,4 +155,162 @@ fn header_agrees_with_the_code() {
         psk_identity_len, psk_key, psk_key_len, psk_lookup, psk_lookup_data, psk_lookup_free, cipher_list, groups,
         signature_algorithms, transport, trust_system, client_certificates, dangerous, security_level_plus_one);
     c_source::check(&program);
+}
+
+/// The library, built as its documentation says, in a directory of its own.
+fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
+        let features = if cfg!(feature = "vendored") {
+            "capi,vendored"
+        } else {
+            "capi"
+        };
+        let output = Command::new(env!("CARGO"))
+            .args(["rustc", "--lib", "--locked", "--features", features])
+            .args(["--crate-type", "cdylib,staticlib"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", &target)
+            // The sanitizer of a test run is not for the library alone.
+            .env_remove("RUSTFLAGS")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let directory = target.join("debug");
+        let name = directory.join("libopenssl_dtls.so.0");
+        if !name.exists() {
+            std::os::unix::fs::symlink("libopenssl_dtls.so", &name).unwrap_or_default();
+        }
+        Library { directory }
+    })
+}
+
+struct Library {
+    directory: PathBuf,
+}
+
+/// Whether libssl is part of the library, and not shared with the program.
+fn is_self_contained() -> bool {
+    cfg!(feature = "vendored") || std::env::var_os("OPENSSL_STATIC").is_some()
+}
+
+impl Library {
+    /// Compiles `source`, which links with the library and with libssl, and answers the program; `None` if there is no such compiler.
+    fn compile(&self, compiler: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+        if !c_source::has_compiler(compiler) {
+            return None;
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let stem = Path::new(source).file_stem().unwrap().to_string_lossy();
+        let program = self
+            .directory
+            .join(format!("{stem}-{compiler}{}", flags.concat()));
+        let mut command = Command::new(compiler);
+        let standard = if source.ends_with(".cpp") {
+            "-std=c++11"
+        } else {
+            "-std=c99"
+        };
+        command.args([
+            standard,
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-gdwarf-4",
+        ]);
+        command.arg("-D_POSIX_C_SOURCE=200809L").args(flags);
+        command.arg("-I").arg(root.join("src/capi"));
+        c_source::include_openssl(&mut command);
+        command.arg(root.join(source)).arg("-o").arg(&program);
+        if is_self_contained() {
+            command.arg(self.directory.join("libopenssl_dtls.a"));
+            command.args(["-lpthread", "-ldl", "-lm"]);
+        } else {
+            command.arg("-L").arg(&self.directory).arg("-lopenssl_dtls");
+            command.arg(format!("-Wl,-rpath,{}", self.directory.display()));
+            command.args(["-lssl", "-lcrypto"]);
+        }
+        let output = command.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Some(program)
+    }
+}
+
+/// Runs a program to its end and answers what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}: {printed}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    printed
+}
+
+/// Runs `source` as it is, under valgrind, and with the address sanitizer, compiled by each of `compilers`.
+fn run_in_every_way(source: &str, compilers: [&str; 2], says: &str) {
+    let library = library();
+    for compiler in compilers {
+        let Some(program) = library.compile(compiler, source, &[]) else {
+            continue;
+        };
+        assert!(run(&mut Command::new(&program)).contains(says));
+        if c_source::has_compiler("valgrind") {
+            let mut valgrind = Command::new("valgrind");
+            valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
+            valgrind.args([
+                "--show-leak-kinds=definite",
+                "--errors-for-leak-kinds=definite",
+            ]);
+            assert!(run(valgrind.arg(&program)).contains(says));
+        }
+        let Some(program) = library.compile(compiler, source, &["-fsanitize=address"]) else {
+            continue;
+        };
+        assert!(run(&mut Command::new(&program)).contains(says));
+    }
+}
+
+#[test]
+fn objects_do_what_the_header_says() {
+    run_in_every_way(
+        "tests/capi_programs/objects.c",
+        ["gcc", "clang"],
+        "objects: ok",
+    );
+}
+
+#[test]
+fn wrapper_for_cpp_throws_and_frees() {
+    run_in_every_way(
+        "tests/capi_programs/wrapper.cpp",
+        ["g++", "clang++"],
+        "wrapper: ok",
+    );
+}
+
+#[test]
+fn application_keeps_its_context_and_its_one_libssl() {
+    if cfg!(feature = "vendored") {
+        eprintln!("skipped: with the bundled OpenSSL no SSL_CTX may be shared");
+        return;
+    }
+    let says = if is_self_contained() {
+        "adopt: ok, 0 libssl mapped"
+    } else {
+        "adopt: ok, 1 libssl mapped"
+    };
+    run_in_every_way("tests/capi_programs/adopt.c", ["gcc", "clang"], says);
 }
