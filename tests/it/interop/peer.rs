@@ -1,7 +1,7 @@
 //! A process that is talked to, and that does not outlive its test.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -66,11 +66,12 @@ impl Peer {
         for _ in 0..TRIES {
             let address = free_address();
             let peer = Peer::start(&mut command(address.port()));
-            if peer.wait_for(|text| text.contains(ready)) {
+            let is_lost = |text: &str| text.to_lowercase().contains("in use");
+            let decided = peer.wait_for(|text| text.contains(ready) || is_lost(text));
+            assert!(decided, "{}", peer.describe());
+            if !is_lost(&peer.printed()) {
                 return (peer, address);
             }
-            let printed = peer.printed().to_lowercase();
-            assert!(printed.contains("in use"), "{}", peer.describe());
         }
         panic!("no port stays free");
     }
@@ -180,8 +181,17 @@ impl Drop for Peer {
     }
 }
 
-/// An address on loopback that nobody has at this moment.
-pub(crate) fn free_address() -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.local_addr().unwrap()
+/// An address on loopback that nobody has at this moment, nor the ports beside it. It is none of those that a system gives to
+/// sockets that ask for any.
+fn free_address() -> SocketAddr {
+    loop {
+        let port = fastrand::u16(20_000..32_000);
+        let is_free = |port| {
+            let address = (Ipv4Addr::LOCALHOST, port);
+            UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+        };
+        if (port - 1..=port + 1).all(is_free) {
+            return (Ipv4Addr::LOCALHOST, port).into();
+        }
+    }
 }
