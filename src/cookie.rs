@@ -83,13 +83,13 @@ impl fmt::Debug for CookieSecret {
 }
 
 /// HMAC-SHA256 with its key absorbed: the states after the first block of the inner and the outer hash.
-struct Mac {
+pub(crate) struct Mac {
     inner: Sha256,
     outer: Sha256,
 }
 
 impl Mac {
-    fn new(key: &[u8]) -> Mac {
+    pub(crate) fn new(key: &[u8]) -> Mac {
         let mut block = Zeroizing::new([0_u8; BLOCK_LEN]);
         if let Some(start) = block.get_mut(..key.len()) {
             start.copy_from_slice(key);
@@ -109,7 +109,7 @@ impl Mac {
         }
     }
 
-    fn tag(&self, head: &[u8], rest: &[u8]) -> [u8; 32] {
+    pub(crate) fn tag(&self, head: &[u8], rest: &[u8]) -> [u8; 32] {
         let mut inner = self.inner.clone();
         inner.update(head);
         inner.update(rest);
@@ -212,12 +212,22 @@ impl ClockAnchor {
         ClockAnchor { instant, unix_time }
     }
 
-    fn step(&self, now: Instant) -> u64 {
+    /// The moment it was made for.
+    pub(crate) fn instant(&self) -> Instant {
+        self.instant
+    }
+
+    /// The time since 1970 at `now`.
+    pub(crate) fn unix_time(&self, now: Instant) -> Duration {
         let later = self
             .unix_time
             .saturating_add(now.saturating_duration_since(self.instant));
         let earlier = self.instant.saturating_duration_since(now);
-        later.saturating_sub(earlier).as_secs() / STEP_SECONDS
+        later.saturating_sub(earlier)
+    }
+
+    fn step(&self, now: Instant) -> u64 {
+        self.unix_time(now).as_secs() / STEP_SECONDS
     }
 }
 

@@ -146,6 +146,23 @@ pub enum ConfigError {
     /// An endpoint without a server was told to change it.
     #[error("the endpoint has no server")]
     NoServer,
+    /// Shared bytes for a ticket secret that are too few.
+    #[error("a ticket secret needs at least {min} bytes, not {given}")]
+    TicketSecretTooShort {
+        /// Least number of bytes.
+        min: usize,
+        /// Number of bytes given.
+        given: usize,
+    },
+    /// Bytes that are no saved session.
+    #[error("these bytes are no saved session")]
+    BadSavedSession,
+    /// A saved session that was made under other rules than it is to be used under.
+    #[error("the saved session was made for another {what}")]
+    SessionMismatch {
+        /// "server name", or "client identity or verification".
+        what: &'static str,
+    },
     /// The random generator failed.
     #[error("the random generator failed")]
     Random(#[source] ErrorStack),

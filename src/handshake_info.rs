@@ -5,6 +5,7 @@ use openssl::x509::X509;
 
 use crate::context::MaxFragmentLength;
 use crate::parking;
+use crate::server_name::ServerName;
 use crate::srtp::SrtpProfile;
 use crate::sys::context as sys;
 use crate::sys::ssl::BoundSsl;
@@ -17,6 +18,8 @@ pub struct HandshakeInfo {
     cipher_suite: &'static str,
     peer_chain: Vec<X509>,
     verified_name: Option<String>,
+    /// What a client named its peer.
+    asked_name: Option<ServerName>,
     server_name: Option<String>,
     psk_identity: Option<Vec<u8>>,
     srtp_profile: Option<SrtpProfile>,
@@ -45,6 +48,7 @@ impl HandshakeInfo {
                 .map_or("", |cipher| cipher.standard_name().unwrap_or(cipher.name())),
             peer_chain,
             verified_name: bound.verified_name(),
+            asked_name: None,
             server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
             psk_identity: ssl.psk_identity().map(<[u8]>::to_vec),
             srtp_profile: ssl
@@ -57,6 +61,19 @@ impl HandshakeInfo {
             max_fragment_length: MaxFragmentLength::from_code(sys::max_fragment_length(ssl)),
             verification_errors: parking::take(ssl).verification_errors,
         }
+    }
+
+    /// Adds what only a client knows: the name it asked for, and the one that was verified when a session it offered was made.
+    pub(crate) fn set_names(&mut self, asked: Option<ServerName>, resumed: Option<String>) {
+        self.asked_name = asked;
+        if self.resumed {
+            self.verified_name = resumed;
+        }
+    }
+
+    /// What a client named its peer.
+    pub(crate) fn asked_name(&self) -> Option<&ServerName> {
+        self.asked_name.as_ref()
     }
 
     /// The protocol version, e.g. [`SslVersion::DTLS1_2`]. Corresponds to `SSL_version`.
@@ -92,7 +109,9 @@ impl HandshakeInfo {
         &self.verification_errors
     }
 
-    /// The name in the peer's certificate that matched the one asked for. Corresponds to `SSL_get0_peername`.
+    /// The name in the peer's certificate that matched the one asked for; after a resumption, when the session was made.
+    ///
+    /// Corresponds to `SSL_get0_peername`.
     pub fn verified_name(&self) -> Option<&str> {
         self.verified_name.as_deref()
     }

@@ -93,11 +93,13 @@ mod handshake_info;
 mod listener;
 mod parking;
 mod queue;
+mod saved_session;
 mod server_name;
 mod srtp;
 mod stats;
 #[expect(unsafe_code, reason = "the border to libssl and libcrypto")]
 mod sys;
+mod ticket;
 mod transport;
 mod types;
 #[cfg(feature = "udp")]
@@ -121,9 +123,11 @@ pub use error::{
 pub use handshake_info::HandshakeInfo;
 pub use listener::{Incoming, Listener, ListenerStats};
 pub use openssl;
+pub use saved_session::SavedSession;
 pub use server_name::{DnsName, ServerName};
 pub use srtp::{SrtpKey, SrtpKeys, SrtpProfile};
 pub use stats::Stats;
+pub use ticket::{TicketRing, TicketSecret};
 pub use transport::TransportConfig;
 pub use types::{
     AddressProof, Alert, CloseReason, DropReason, Drops, Event, Mtu, Path, Role, Transmit,

@@ -146,6 +146,7 @@ impl Listener {
         hello: &ClientHello<'_>,
         datagram: &[u8],
     ) -> Result<Incoming<'static>, Error> {
+        self.context.rotate_tickets(now)?;
         let mut ssl = self.context.new_ssl(None)?;
         cookie::park(
             &mut ssl,

@@ -22,6 +22,8 @@ pub(super) struct Handshake {
     pub(super) ssl: BoundSsl,
     pub(super) gate: Gate,
     pub(super) server_name: Option<ServerName>,
+    /// The name that was verified when the session that is offered was made.
+    pub(super) resumed_name: Option<String>,
     /// When libssl's timer will have run out, as far as known.
     pub(super) retransmit_at: Option<Instant>,
     /// What the first try ended with, if this is another.
@@ -46,6 +48,7 @@ impl Handshake {
             ssl,
             gate,
             server_name,
+            resumed_name: None,
             retransmit_at: None,
             first_error: None,
             deadline: now + transport.handshake_timeout,
@@ -167,6 +170,7 @@ impl Handshake {
                 ssl,
                 gate: self.gate.for_next_try(),
                 server_name: self.server_name,
+                resumed_name: None,
                 retransmit_at: None,
                 first_error: self.first_error.or(Some(error)),
                 deadline: self.deadline.min(patience),

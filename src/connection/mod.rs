@@ -3,6 +3,7 @@
 mod access;
 mod handshake;
 mod hosted;
+mod resumption;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::marker::PhantomData;
 use std::time::Instant;
 
 use openssl::error::ErrorStack;
+use openssl::ssl::Ssl;
 
 use self::handshake::Handshake;
 use crate::context::Context;
@@ -97,8 +99,18 @@ impl Connection {
         now: Instant,
     ) -> Result<Connection, ConfigError> {
         context.require_role(Role::Client)?;
-        let path = path.into();
         let ssl = context.new_ssl(server_name.as_ref())?;
+        Self::open(context, path.into(), server_name, ssl, now)
+    }
+
+    /// Begins a client's handshake on `ssl`.
+    fn open(
+        context: &Context,
+        path: Path,
+        server_name: Option<ServerName>,
+        ssl: Ssl,
+        now: Instant,
+    ) -> Result<Connection, ConfigError> {
         let bound = BoundSsl::new(ssl, path.peer, context.transport())?;
         let mut connection = Connection::new(context, path, Role::Client, bound, server_name, now);
         match connection.step_handshake(now, &[]) {
@@ -119,7 +131,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::WrongRole`] for a client's context, [`ConfigError::OpenSsl`] if libssl cannot make the connection.
+    /// [`ConfigError::WrongRole`] for a client's context, [`ConfigError::Random`] if a new ticket key is due and the random
+    /// generator fails, [`ConfigError::OpenSsl`] if libssl cannot make the connection.
     pub fn server(
         context: &Context,
         path: impl Into<Path>,
@@ -127,6 +140,7 @@ impl Connection {
         proof: AddressProof,
     ) -> Result<Connection, ConfigError> {
         context.require_role(Role::Server)?;
+        context.rotate_tickets(now)?;
         let path = path.into();
         let bound = BoundSsl::new(context.new_ssl(None)?, path.peer, context.transport())?;
         let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
@@ -621,7 +635,10 @@ impl Connection {
                 return Err(error);
             }
         }
-        let info = HandshakeInfo::of(&bound);
+        let mut info = HandshakeInfo::of(&bound);
+        if self.role == Role::Client {
+            info.set_names(handshake.server_name, handshake.resumed_name);
+        }
         if let Err(error) = self.context.check(&info) {
             // libssl thinks the handshake good; the most that can be told is that this end goes.
             self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);

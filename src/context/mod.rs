@@ -10,9 +10,12 @@ mod trial;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
+use openssl::sha::Sha256;
 use openssl::ssl::{Ssl, SslContext, SslContextRef, SslVerifyMode};
 use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::{X509, X509Ref};
 
 pub use self::builder::{
     ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer,
@@ -26,6 +29,8 @@ use crate::error::{ConfigError, Error};
 use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
 use crate::sys::context as sys;
+use crate::sys::ticket;
+use crate::ticket::TicketRing;
 use crate::transport::TransportConfig;
 use crate::types::Role;
 use crate::{cookie, parking};
@@ -50,6 +55,10 @@ struct Inner {
     /// Bytes of a message in one record.
     max_send_fragment: usize,
     requirements: Requirements,
+    /// Hash of the identity and the verification that a client's sessions are made under.
+    session_rules: [u8; 32],
+    /// What a server's tickets are encrypted with; `None` where the application's context decides.
+    tickets: Option<TicketRing>,
 }
 
 impl Context {
@@ -100,7 +109,16 @@ impl Context {
         if !trial::starts(ssl, &transport)? {
             return Err(ConfigError::WrongRole { wanted: role });
         }
-        Self::freeze(ssl_context, role, transport, false, Requirements::default())
+        let rules = session_rules(ssl_context.verify_mode(), &[]);
+        Self::freeze(
+            ssl_context,
+            role,
+            transport,
+            false,
+            Requirements::default(),
+            &rules,
+            None,
+        )
     }
 
     fn freeze(
@@ -109,6 +127,8 @@ impl Context {
         transport: TransportConfig,
         name_required: bool,
         requirements: Requirements,
+        rules: &[u8; 32],
+        tickets: Option<TicketRing>,
     ) -> Result<Context, ConfigError> {
         let cookie_context = match role {
             Role::Client => None,
@@ -121,6 +141,14 @@ impl Context {
         let mut probe = Ssl::new(&ssl_context)?;
         let max_certificate_list = sys::max_certificate_list(&probe);
         let max_send_fragment = sys::max_send_fragment(&mut probe);
+        let mut hash = Sha256::new();
+        hash.update(rules);
+        hash.update(&[u8::from(name_required)]);
+        hash.update(
+            &probe
+                .certificate()
+                .map_or(Ok(Vec::new()), X509Ref::to_der)?,
+        );
         Ok(Context(Arc::new(Inner {
             role,
             ssl_context,
@@ -130,6 +158,8 @@ impl Context {
             max_certificate_list,
             max_send_fragment,
             requirements,
+            session_rules: hash.finish(),
+            tickets,
         })))
     }
 
@@ -186,6 +216,19 @@ impl Context {
         self.0.requirements.check(info)
     }
 
+    /// What a client's session must have been made under to be offered here.
+    pub(crate) fn session_rules(&self) -> &[u8; 32] {
+        &self.0.session_rules
+    }
+
+    /// Goes on to the next ticket key if it is time.
+    pub(crate) fn rotate_tickets(&self, now: Instant) -> Result<(), ConfigError> {
+        if let Some(tickets) = &self.0.tickets {
+            tickets.rotate_if_due(now)?;
+        }
+        Ok(())
+    }
+
     /// The context with the cookie callbacks, which servers have.
     pub(crate) fn cookie_context(&self) -> Result<&SslContextRef, ConfigError> {
         let context = self.0.cookie_context.as_deref();
@@ -203,6 +246,9 @@ impl Context {
         set_role(&mut ssl, self.0.role);
         sys::set_invariants(&mut ssl);
         parking::prepare(&mut ssl)?;
+        if let Some(tickets) = &self.0.tickets {
+            ticket::attach(&mut ssl, tickets)?;
+        }
         if let Some(ServerName::Dns(name)) = server_name {
             ssl.set_hostname(name.as_str())?;
         }
@@ -234,6 +280,17 @@ impl fmt::Debug for Context {
             )
             .finish_non_exhaustive()
     }
+}
+
+/// Sessions are resumed under the rules they were made under: this stands for whom this end trusts, and what it asks of its peer.
+fn session_rules(verify_mode: SslVerifyMode, trusted: &[X509]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(&verify_mode.bits().to_be_bytes());
+    for certificate in trusted {
+        // A certificate that cannot be written again could not be verified either.
+        hash.update(&certificate.to_der().unwrap_or_default());
+    }
+    hash.finish()
 }
 
 fn set_role(ssl: &mut Ssl, role: Role) {

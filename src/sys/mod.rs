@@ -7,7 +7,9 @@ pub(crate) mod bio;
 pub(crate) mod certificates;
 pub(crate) mod context;
 mod reason;
+pub(crate) mod session;
 pub(crate) mod ssl;
+pub(crate) mod ticket;
 mod verify;
 
 /// Functions, constants and control numbers of libssl and libcrypto that `openssl-sys` does not declare.
@@ -15,7 +17,7 @@ mod verify;
 /// All exist unchanged from OpenSSL 3.0 to 4.0; `vendor-notes.md` lists them with their headers.
 #[expect(non_camel_case_types, reason = "C names")]
 pub(crate) mod ffi {
-    use core::ffi::{c_char, c_int, c_uint, c_ushort, c_void};
+    use core::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_ushort, c_void};
 
     pub(crate) use openssl_sys::{
         BIO, BIO_CTRL_DGRAM_QUERY_MTU, BIO_CTRL_FLUSH, BIO_METHOD, BIO_clear_retry_flags,
@@ -23,11 +25,14 @@ pub(crate) mod ffi {
         BIO_meth_set_ctrl__fixed_rust, BIO_meth_set_destroy__fixed_rust,
         BIO_meth_set_puts__fixed_rust, BIO_meth_set_read__fixed_rust,
         BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
-        ERR_clear_error, EVP_PKEY, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, SSL,
-        SSL_CIPHER, SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
-        SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_SESSION, SSL_ctrl,
-        SSL_do_handshake, SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio,
-        SSL_get_session, SSL_pending, SSL_read_ex, SSL_shutdown, SSL_write_ex, X509,
+        ERR_clear_error, EVP_CIPHER_CTX, EVP_DecryptInit_ex, EVP_EncryptInit_ex, EVP_MAC_CTX,
+        EVP_MAC_CTX_set_params, EVP_PKEY, EVP_aes_256_cbc, OPENSSL_sk_free, OPENSSL_sk_num,
+        OPENSSL_sk_value, OSSL_PARAM, OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string,
+        SSL, SSL_CIPHER, SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
+        SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_RECEIVED_SHUTDOWN,
+        SSL_SENT_SHUTDOWN, SSL_SESSION, SSL_client_hello_get0_ext, SSL_ctrl, SSL_do_handshake,
+        SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_get_session,
+        SSL_pending, SSL_read_ex, SSL_set_shutdown, SSL_shutdown, SSL_write_ex, X509,
         X509_STORE_CTX, X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data,
         stack_st_SSL_CIPHER, stack_st_X509,
     };
@@ -50,6 +55,17 @@ pub(crate) mod ffi {
     /// `ssl.h`: gets libssl's verdict on one certificate and answers its own.
     pub(crate) type SSL_verify_cb =
         Option<unsafe extern "C" fn(c_int, *mut X509_STORE_CTX) -> c_int>;
+    /// `tls1.h`: makes ready to encrypt or decrypt a ticket.
+    pub(crate) type ticket_key_evp_cb = Option<
+        unsafe extern "C" fn(
+            *mut SSL,
+            *mut u8,
+            *mut u8,
+            *mut EVP_CIPHER_CTX,
+            *mut EVP_MAC_CTX,
+            c_int,
+        ) -> c_int,
+    >;
     /// `ssl.h`: gets the last interval in microseconds, 0 for the first, and answers the next.
     pub(crate) type DTLS_timer_cb = Option<unsafe extern "C" fn(*mut SSL, c_uint) -> c_uint>;
 
@@ -228,6 +244,23 @@ pub(crate) mod ffi {
         pub(crate) fn SSL_alloc_buffers(ssl: *mut SSL) -> c_int;
         pub(crate) fn SSL_get0_peername(ssl: *mut SSL) -> *const c_char;
         pub(crate) fn SSL_set_verify(ssl: *mut SSL, mode: c_int, callback: SSL_verify_cb);
+        pub(crate) fn SSL_set_session_id_context(
+            ssl: *mut SSL,
+            context: *const c_uchar,
+            length: c_uint,
+        ) -> c_int;
+        pub(crate) fn SSL_CTX_set_timeout(context: *mut SSL_CTX, seconds: c_long) -> c_long;
+        pub(crate) fn SSL_SESSION_is_resumable(session: *const SSL_SESSION) -> c_int;
+        pub(crate) fn SSL_SESSION_get_ticket_lifetime_hint(session: *const SSL_SESSION) -> c_ulong;
+        pub(crate) fn SSL_CTX_set_tlsext_ticket_key_evp_cb(
+            context: *mut SSL_CTX,
+            callback: ticket_key_evp_cb,
+        ) -> c_int;
+        pub(crate) fn OSSL_PARAM_construct_utf8_string(
+            key: *const c_char,
+            text: *mut c_char,
+            length: usize,
+        ) -> OSSL_PARAM;
         pub(crate) fn SSL_get_verify_mode(ssl: *const SSL) -> c_int;
         pub(crate) fn SSL_get_verify_callback(ssl: *const SSL) -> SSL_verify_cb;
     }

@@ -3,6 +3,7 @@
 //! Every call clears this thread's OpenSSL error queue first, takes it afterwards, and goes on with a panic that a callback parked.
 
 use core::ffi::{CStr, c_int, c_long};
+use core::ops::{Deref, DerefMut};
 use core::ptr;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,9 +56,37 @@ pub(crate) enum Read {
     Failed(ErrorStack),
 }
 
+/// An `SSL` that was closed in order when it goes, as far as its session is concerned.
+///
+/// Otherwise libssl forgets the session of each connection whose peer just went away, as peers over UDP do. Sessions of
+/// connections that failed it has forgotten already.
+struct Owned(Ssl);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let both = ffi::SSL_SENT_SHUTDOWN | ffi::SSL_RECEIVED_SHUTDOWN;
+        // SAFETY: the `SSL` is valid, and sends nothing because of this.
+        unsafe { ffi::SSL_set_shutdown(self.0.as_ptr(), both) };
+    }
+}
+
+impl Deref for Owned {
+    type Target = Ssl;
+
+    fn deref(&self) -> &Ssl {
+        &self.0
+    }
+}
+
+impl DerefMut for Owned {
+    fn deref_mut(&mut self) -> &mut Ssl {
+        &mut self.0
+    }
+}
+
 /// An `SSL` and the datagram BIO it reads from and writes to.
 pub(crate) struct BoundSsl {
-    ssl: Ssl,
+    ssl: Owned,
     bio: DatagramBio,
     /// `SSL_free_buffers` was called: OpenSSL 3.0 crashes if it writes before `SSL_alloc_buffers`.
     buffers_released: bool,
@@ -90,7 +119,7 @@ impl BoundSsl {
         // SAFETY: `ssl` is valid and reads from the datagram BIO just attached.
         unsafe { verify::watch(ssl.as_ptr()) };
         let mut bound = BoundSsl {
-            ssl,
+            ssl: Owned(ssl),
             bio,
             buffers_released: false,
             first_epoch_to_come: false,

@@ -13,6 +13,7 @@ mod loopback;
 mod names;
 mod psk;
 mod qdtls;
+mod resumption;
 mod srtp;
 mod support;
 #[cfg(feature = "udp")]

@@ -3,6 +3,7 @@
 mod algorithms;
 mod client;
 mod protocols;
+mod resumption;
 mod server;
 mod trust;
 mod verification;
@@ -11,13 +12,12 @@ use std::fmt;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::Id;
-use openssl::sha::Sha256;
-use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslSessionCacheMode, SslVerifyMode};
-use openssl::x509::X509;
+use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslVerifyMode};
 
 use self::algorithms::Algorithms;
 pub(super) use self::algorithms::CERTIFICATE_SUITES;
 pub use self::client::ForClient;
+use self::resumption::Resumption;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
 use self::trust::Trust;
 use self::verification::Verification;
@@ -25,7 +25,7 @@ use super::identity::key_types_differ;
 use super::names::Names;
 use super::protocols::Protocols;
 use super::psk::PskChoice;
-use super::{Context, Identity, PskLookup, check_library_version, trial};
+use super::{Context, Identity, PskLookup, check_library_version, session_rules, trial};
 use crate::error::ConfigError;
 use crate::srtp::{self, SrtpProfile};
 use crate::sys::context as sys;
@@ -37,7 +37,8 @@ type Configure = Box<dyn FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack
 /// Collects the settings of a [`Context`]; `build` checks them all.
 ///
 /// Defaults: DTLS 1.2; AEAD suites, with forward secrecy for certificates; groups X25519, P-256, P-384; a client verifies its
-/// peer's certificate and name; no renegotiation, no session cache; [`TransportConfig::default`].
+/// peer's certificate and name; no renegotiation; a server gives tickets with a random ring of keys and keeps no
+/// session cache; [`TransportConfig::default`].
 #[must_use]
 pub struct ContextBuilder<R> {
     for_role: R,
@@ -50,6 +51,7 @@ struct Settings {
     trust: Trust,
     verification: Verification,
     algorithms: Algorithms,
+    resumption: Resumption,
     srtp: Vec<SrtpProfile>,
     transport: TransportConfig,
     protocols: Protocols,
@@ -149,10 +151,8 @@ impl Settings {
             name_required,
             ..
         } = parts;
-        builder.set_session_cache_mode(SslSessionCacheMode::OFF);
-        if role == Role::Server {
-            builder.set_session_id_context(&session_id_context(verify_mode, &trusted))?;
-        }
+        let rules = session_rules(verify_mode, &trusted);
+        let tickets = self.resumption.install(&mut builder, role, rules)?;
         let has_psk = server_psk.is_some();
         key_types_differ(&identities)?;
         for identity in &identities {
@@ -208,19 +208,10 @@ impl Settings {
             self.transport,
             name_required,
             requirements,
+            &rules,
+            tickets,
         )
     }
-}
-
-/// Sessions are resumed under the rules they were made under: the context's id stands for what was asked of clients.
-fn session_id_context(verify_mode: SslVerifyMode, trusted: &[X509]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(&verify_mode.bits().to_be_bytes());
-    for certificate in trusted {
-        // A certificate that cannot be written again could not be verified either.
-        hash.update(&certificate.to_der().unwrap_or_default());
-    }
-    hash.finish()
 }
 
 /// Whether libssl may not be able to use the key in DTLS 1.2: it compares with a version of TLS that is 0 for DTLS (t1_lib.c,
