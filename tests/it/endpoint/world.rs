@@ -122,6 +122,15 @@ impl World {
         self.connect(host)
     }
 
+    /// The host's address changes. Datagrams that are under way to it get there all the same.
+    pub fn move_host(&mut self, host: usize, addr: SocketAddr) {
+        let old = std::mem::replace(&mut self.hosts[host].addr, addr);
+        if self.by_addr.get(&old) == Some(&host) {
+            self.by_addr.remove(&old);
+        }
+        self.by_addr.insert(addr, host);
+    }
+
     /// Runs until every host's connection is established at both ends; panics after three minutes.
     pub fn establish(&mut self) {
         let done = self.run(Duration::from_secs(180), |world| {
