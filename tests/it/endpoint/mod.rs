@@ -1,6 +1,7 @@
 //! Endpoints: many connections behind one socket.
 
 mod basics;
+mod limits;
 mod network;
 mod restart;
 mod world;
