@@ -58,23 +58,6 @@ fn main() {
     // Where the headers are, for the test that compares our declarations with them; empty where the compiler finds them itself.
     let include = env::var("DEP_OPENSSL_INCLUDE").unwrap_or_default();
     println!("cargo:rustc-env=OPENSSL_DTLS_INCLUDE={include}");
-    if env::var_os("CARGO_FEATURE_CAPI").is_some() {
-        name_shared_object();
-    }
-}
-
-/// Gives the shared library of the C ABI its name and the number of its ABI, which is the major version.
-fn name_shared_object() {
-    let major = env::var("CARGO_PKG_VERSION_MAJOR").unwrap_or_default();
-    match env::var("CARGO_CFG_TARGET_OS").unwrap_or_default().as_str() {
-        "linux" | "android" | "freebsd" | "netbsd" | "openbsd" | "dragonfly" => {
-            println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libopenssl_dtls.so.{major}")
-        }
-        "macos" => println!(
-            "cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libopenssl_dtls.{major}.dylib"
-        ),
-        _ => {}
-    }
 }
 
 /// Ends the build with one sentence that names the way out.

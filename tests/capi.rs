@@ -19,6 +19,7 @@ const SOURCES: &[&str] = &[
     include_str!("../src/capi/connection.rs"),
     include_str!("../src/capi/context.rs"),
     include_str!("../src/capi/cookie.rs"),
+    include_str!("../src/capi/endpoint.rs"),
     include_str!("../src/capi/error.rs"),
     include_str!("../src/capi/listener.rs"),
 ];
@@ -58,7 +59,8 @@ fn constants() -> BTreeMap<String, String> {
             let (_, value) = rest.split_once(" = ").expect("it has a value");
             let value = value
                 .trim_end_matches(';')
-                .replace("CookieSecret::LEN", "32");
+                .replace("CookieSecret::LEN", "32")
+                .replace("u32::MAX", "4294967295u");
             found.insert(format!("ODTLS_{name}"), value);
         } else if let Some((name, rest)) = line
             .strip_prefix("ODTLS_")
@@ -154,6 +156,13 @@ fn header_agrees_with_the_code() {
         certificate_file, private_key_file, trust_pem, trust_pem_len, trust_file, trust_directory, psk_identity,
         psk_identity_len, psk_key, psk_key_len, psk_lookup, psk_lookup_data, psk_lookup_free, cipher_list, groups,
         signature_algorithms, transport, trust_system, client_certificates, dangerous, security_level_plus_one);
+    check_struct!(odtls_endpoint_options: size, max_connections, max_half_open, max_half_open_per_prefix, max_send_bytes,
+        max_receive_bytes, max_replies, ipv4_prefix, ipv6_prefix, handshake_timeout_ms, idle_timeout_ms,
+        client_idle_timeout_ms, release_buffers_after_ms, linger_ms, hand_out_foreign);
+    check_struct!(odtls_endpoint_stats: size, datagrams_received, bytes_received, datagrams_sent, bytes_sent,
+        foreign_datagrams, cookies_sent, cookies_accepted, cookies_rejected, handshakes_accepted, handshakes_completed,
+        handshakes_failed, refused, messages_received, messages_sent, retransmissions, drops, connections, established,
+        half_open, queued_send_bytes, queued_receive_bytes);
     c_source::check(&program);
 }
 
@@ -170,6 +179,7 @@ fn library() -> &'static Library {
         let output = Command::new(env!("CARGO"))
             .args(["rustc", "--lib", "--locked", "--features", features])
             .args(["--crate-type", "cdylib,staticlib"])
+            .args(["--", "-C", "link-arg=-Wl,-soname,libopenssl_dtls.so.0"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", &target)
             // The sanitizer of a test run is not for the library alone.

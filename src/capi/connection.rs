@@ -1,7 +1,10 @@
 //! Connections: datagrams in, datagrams out, for programs with their own sockets and loops.
 
 use core::ffi::{c_char, c_int};
+use core::ptr;
 use std::time::{Duration, Instant};
+
+use foreign_types::ForeignTypeRef as _;
 
 use super::address::{self, sockaddr};
 use super::context::odtls_context;
@@ -10,9 +13,11 @@ use super::handle::{Object, buffer, bytes, copy_out, free, give, object, require
 use super::options::{self, Options};
 use super::panic::guarded;
 use crate::connection::Connection;
+use crate::error::RecvError;
 use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
 use crate::stats::Stats;
+use crate::sys::ffi::SSL;
 use crate::types::{AddressProof, CloseReason, Event};
 
 /// One DTLS connection with one peer.
@@ -316,6 +321,9 @@ pub(super) fn close_reason(reason: CloseReason) -> c_int {
     match reason {
         CloseReason::Local => ODTLS_CLOSED_LOCAL,
         CloseReason::Peer => ODTLS_CLOSED_BY_PEER,
+        CloseReason::Replaced => ODTLS_CLOSED_REPLACED,
+        CloseReason::IdleTimeout => ODTLS_CLOSED_IDLE,
+        CloseReason::Evicted => ODTLS_CLOSED_EVICTED,
     }
 }
 
@@ -351,18 +359,30 @@ pub unsafe extern "C" fn odtls_connection_recv(
         let mut conn = unsafe { object(connection) }?.0.lock()?;
         // SAFETY: the header's contract for buffers.
         let room = unsafe { buffer(message, size) }?;
-        let out = required(length)?;
-        let (result, value) = match conn.connection.recv(room) {
-            Ok(None) => return Err(odtls_result::ODTLS_NOTHING),
-            Ok(Some(value)) => (Ok(()), value),
-            Err(crate::error::RecvError::TooSmall { needed }) => {
-                (Err(odtls_result::ODTLS_BUFFER_TOO_SMALL), needed)
-            }
-        };
+        let length = required(length)?;
+        let received = conn.connection.recv(room);
         // SAFETY: not null, and the header's contract for outputs.
-        unsafe { out.write(value) };
-        result
+        unsafe { write_received(received, length) }
     })
+}
+
+/// Tells C what receiving came to.
+///
+/// # Safety
+///
+/// `length` is valid for a write.
+pub(super) unsafe fn write_received(
+    received: Result<Option<usize>, RecvError>,
+    length: *mut usize,
+) -> Result<(), odtls_result> {
+    let (result, value) = match received {
+        Ok(None) => return Err(odtls_result::ODTLS_NOTHING),
+        Ok(Some(value)) => (Ok(()), value),
+        Err(RecvError::TooSmall { needed }) => (Err(odtls_result::ODTLS_BUFFER_TOO_SMALL), needed),
+    };
+    // SAFETY: the caller's contract.
+    unsafe { length.write(value) };
+    result
 }
 
 /// Ends the connection from this side: one close_notify waits to be taken if it was established.
@@ -538,6 +558,15 @@ pub unsafe extern "C" fn odtls_connection_last_error(
     let object = unsafe { object(connection) }.map(|connection| &connection.0);
     // SAFETY: the header's contract for text buffers.
     unsafe { object_text(object, text, size) }
+}
+
+/// The `SSL` of a connection, for reading until the next call on it; null once libssl no longer serves it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_ssl(connection: *const odtls_connection) -> *mut SSL {
+    let raw =
+        |connection: &Connection| connection.ssl().map_or(ptr::null_mut(), |ssl| ssl.as_ptr());
+    // SAFETY: the header's contract for objects.
+    unsafe { ask(connection, ptr::null_mut(), raw) }
 }
 
 /// Frees a connection, without a word to the peer.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::error::Error as StdError;
 
 use super::handle::{Object, buffer};
-use crate::error::{ConfigError, CookieError, Error, RecvError, SendError};
+use crate::error::{ConfigError, ConnectError, CookieError, Error, RebindError, SendError};
 
 macro_rules! results {
     ($($(#[doc = $doc:literal])+ $name:ident = $value:literal, $text:literal;)+) => {
@@ -88,6 +88,8 @@ results! {
     ODTLS_NO_SHARED_PROTOCOL = 51, c"no shared application protocol";
     /// The look-up of a pre-shared key failed.
     ODTLS_PSK_LOOKUP = 52, c"the look-up of a pre-shared key failed";
+    /// The client asked for a name that this server does not have.
+    ODTLS_UNKNOWN_SERVER_NAME = 53, c"no server of that name";
     /// The protocol was broken, or libssl failed.
     ODTLS_PROTOCOL = 50, c"the DTLS protocol failed";
 }
@@ -138,14 +140,6 @@ impl Failure for SendError {
     }
 }
 
-impl Failure for RecvError {
-    fn result(&self) -> odtls_result {
-        match self {
-            RecvError::TooSmall { .. } => odtls_result::ODTLS_BUFFER_TOO_SMALL,
-        }
-    }
-}
-
 impl Failure for Error {
     fn result(&self) -> odtls_result {
         match self {
@@ -162,12 +156,14 @@ impl Failure for Error {
             | Error::UnusablePeerCertificate(_)
             | Error::PeerTooWeak(_) => odtls_result::ODTLS_NO_SHARED_CIPHER_SUITE,
             Error::NoSharedVersion(_) => odtls_result::ODTLS_NO_SHARED_VERSION,
+            Error::UnknownServerName { .. } => odtls_result::ODTLS_UNKNOWN_SERVER_NAME,
             Error::NoSharedApplicationProtocol(_) => odtls_result::ODTLS_NO_SHARED_PROTOCOL,
             Error::UnknownPskIdentity(_) => odtls_result::ODTLS_UNKNOWN_PSK_IDENTITY,
             Error::PskLookup(_) => odtls_result::ODTLS_PSK_LOOKUP,
             Error::Random(_) => odtls_result::ODTLS_RANDOM,
             Error::Unreachable(_) => odtls_result::ODTLS_UNREACHABLE,
             Error::BadProof(_)
+            | Error::NoExtendedMasterSecret
             | Error::SessionRefused(_)
             | Error::Renegotiation(_)
             | Error::NoSecureRenegotiation(_)
@@ -176,6 +172,26 @@ impl Failure for Error {
             | Error::MessageTooLong(_)
             | Error::UnexpectedMessage(_)
             | Error::Protocol(_) => odtls_result::ODTLS_PROTOCOL,
+        }
+    }
+}
+
+impl Failure for ConnectError {
+    fn result(&self) -> odtls_result {
+        match self {
+            ConnectError::AddressInUse => odtls_result::ODTLS_INVALID_ARGUMENT,
+            ConnectError::NoRoom | ConnectError::ShuttingDown => odtls_result::ODTLS_LIMIT,
+            ConnectError::Config(error) => error.result(),
+        }
+    }
+}
+
+impl Failure for RebindError {
+    fn result(&self) -> odtls_result {
+        match self {
+            RebindError::Closed => odtls_result::ODTLS_CLOSED,
+            RebindError::NotEstablished => odtls_result::ODTLS_NOT_ESTABLISHED,
+            RebindError::AddressInUse => odtls_result::ODTLS_INVALID_ARGUMENT,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `src/capi/openssl_dtls.h` is the header and the reference; `openssl_dtls.hpp` wraps it for C++. Built by
 //!
 //! ```sh
-//! cargo rustc --release --features capi --crate-type cdylib,staticlib
+//! cargo rustc --release --features capi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libopenssl_dtls.so.0
 //! ```
 //!
 //! The grammar: objects are opaque, made by `_new` and freed by `_free`. Every function answers an [`odtls_result`]. Outputs come last and are
@@ -21,6 +21,7 @@ mod address;
 mod connection;
 mod context;
 mod cookie;
+mod endpoint;
 mod error;
 mod handle;
 mod listener;
@@ -30,6 +31,7 @@ mod panic;
 pub use self::connection::*;
 pub use self::context::*;
 pub use self::cookie::*;
+pub use self::endpoint::*;
 pub use self::error::{odtls_last_error, odtls_result, odtls_result_text};
 pub use self::listener::*;
 

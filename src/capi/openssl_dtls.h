@@ -71,7 +71,8 @@ typedef enum odtls_result {
     ODTLS_UNREACHABLE = 49,
     ODTLS_PROTOCOL = 50,
     ODTLS_NO_SHARED_PROTOCOL = 51,
-    ODTLS_PSK_LOOKUP = 52
+    ODTLS_PSK_LOOKUP = 52,
+    ODTLS_UNKNOWN_SERVER_NAME = 53
 } odtls_result;
 
 /* The version of this library. */
@@ -273,6 +274,9 @@ odtls_result odtls_connection_stats(const odtls_connection *connection, odtls_st
 #define ODTLS_INFO_PSK_IDENTITY 5
 odtls_result odtls_connection_info(const odtls_connection *connection, int what, uint8_t *value, size_t size, size_t *length);
 
+/* The SSL, for reading what this header does not have, until the next call on the connection; NULL where libssl no longer serves it. */
+SSL *odtls_connection_ssl(const odtls_connection *connection);
+
 size_t odtls_connection_last_error(const odtls_connection *connection, char *text, size_t size);
 
 /* Says nothing to the peer: close first. */
@@ -298,6 +302,116 @@ odtls_result odtls_listener_take_reply(const odtls_listener *listener, uint8_t *
 
 size_t odtls_listener_last_error(const odtls_listener *listener, char *text, size_t size);
 void odtls_listener_free(odtls_listener *listener);
+
+/* ---- Endpoints ---- */
+
+/* Many connections behind one socket of the program's own: give it every datagram, take and send what it has, sleep as long as it says. A connection is named
+ * by a handle, which is never 0 and never used again. */
+typedef struct odtls_endpoint odtls_endpoint;
+
+/* "Never", for the times that say so. */
+#define ODTLS_NEVER UINT32_MAX
+
+/* Limits. 0 is the default of each. */
+typedef struct odtls_endpoint_options {
+    size_t size;
+    size_t max_connections;            /* in all (16,384) */
+    size_t max_half_open;              /* accepted handshakes under way (2,048); the oldest goes */
+    size_t max_half_open_per_prefix;   /* of one network (512) */
+    size_t max_send_bytes;             /* of datagrams that wait, of all connections (64 MiB) */
+    size_t max_receive_bytes;          /* of messages that wait, of all connections (64 MiB) */
+    size_t max_replies;                /* HelloVerifyRequests that wait (256) */
+    uint32_t ipv4_prefix;              /* bits that say which network an address is of (24) */
+    uint32_t ipv6_prefix;              /* (56) */
+    uint32_t handshake_timeout_ms;     /* of an accepted handshake (60000) */
+    uint32_t idle_timeout_ms;          /* of accepted connections, or ODTLS_NEVER (300000) */
+    uint32_t client_idle_timeout_ms;   /* of connections opened here (ODTLS_NEVER) */
+    uint32_t release_buffers_after_ms; /* of quiet, or ODTLS_NEVER (5000) */
+    uint32_t linger_ms;                /* for what an ended connection left (30000) */
+    uint32_t hand_out_foreign;         /* not 0: datagrams that are not DTLS are the program's (RFC 7983) */
+} odtls_endpoint_options;
+
+/* What was counted, and how it stands. Set `size` before the call. */
+typedef struct odtls_endpoint_stats {
+    size_t size;
+    uint64_t datagrams_received;
+    uint64_t bytes_received;
+    uint64_t datagrams_sent;
+    uint64_t bytes_sent;
+    uint64_t foreign_datagrams;
+    uint64_t cookies_sent;
+    uint64_t cookies_accepted;
+    uint64_t cookies_rejected;
+    uint64_t handshakes_accepted;
+    uint64_t handshakes_completed;
+    uint64_t handshakes_failed;
+    uint64_t refused;
+    uint64_t messages_received;
+    uint64_t messages_sent;
+    uint64_t retransmissions;
+    uint64_t drops;
+    uint64_t connections;
+    uint64_t established;
+    uint64_t half_open;
+    uint64_t queued_send_bytes;
+    uint64_t queued_receive_bytes;
+} odtls_endpoint_stats;
+
+/* For clients; odtls_endpoint_set_server makes it a server as well. `options` may be NULL. */
+odtls_result odtls_endpoint_new(const odtls_endpoint_options *options, odtls_endpoint **endpoint);
+
+/* Accepts peers from now on. */
+odtls_result odtls_endpoint_set_server(const odtls_endpoint *endpoint, const odtls_context *context, const odtls_cookie_ring *ring);
+
+/* Accepts peers on another context, with a renewed certificate say; connections that exist keep theirs. */
+odtls_result odtls_endpoint_set_context(const odtls_endpoint *endpoint, const odtls_context *context);
+odtls_result odtls_endpoint_rotate_cookie_secret(const odtls_endpoint *endpoint);
+
+odtls_result odtls_endpoint_connect(const odtls_endpoint *endpoint, const odtls_context *context, const struct sockaddr *peer, socklen_t peer_len,
+                                    const char *server_name, uint64_t *handle);
+
+/* Takes one datagram of the socket. `local` is the address it was sent to, or NULL. `foreign` is written 1 for a datagram that is the program's to deal with.
+ * A failure is one of this side's own, and the endpoint goes on; connections that fail are events. */
+odtls_result odtls_endpoint_handle_datagram(const odtls_endpoint *endpoint, const struct sockaddr *peer, socklen_t peer_len, const struct sockaddr *local,
+                                            socklen_t local_len, const uint8_t *datagram, size_t datagram_len, int *foreign);
+
+/* The next datagram to send. `*peer_len` and `*local_len` are the room for addresses on the way in. `local`, which may be NULL, is where to send it from;
+ * `*local_len` is 0 if that does not matter. */
+odtls_result odtls_endpoint_take_datagram(const odtls_endpoint *endpoint, uint8_t *datagram, size_t size, size_t *length, struct sockaddr *peer,
+                                          socklen_t *peer_len, struct sockaddr *local, socklen_t *local_len);
+
+odtls_result odtls_endpoint_timeout(const odtls_endpoint *endpoint, uint64_t *milliseconds);
+odtls_result odtls_endpoint_handle_timeout(const odtls_endpoint *endpoint);
+
+/* CONNECTED is the first event of an accepted connection, CLOSED or FAILED the last of any. The text of a failure is odtls_endpoint_last_error. */
+odtls_result odtls_endpoint_poll_event(const odtls_endpoint *endpoint, uint64_t *handle, odtls_event *event);
+
+odtls_result odtls_endpoint_send(const odtls_endpoint *endpoint, uint64_t handle, const uint8_t *message, size_t message_len);
+odtls_result odtls_endpoint_recv(const odtls_endpoint *endpoint, uint64_t handle, uint8_t *message, size_t size, size_t *length);
+odtls_result odtls_endpoint_close(const odtls_endpoint *endpoint, uint64_t handle);
+
+/* Drops what an ended connection left to be received. */
+odtls_result odtls_endpoint_forget(const odtls_endpoint *endpoint, uint64_t handle);
+
+odtls_result odtls_endpoint_handle_of(const odtls_endpoint *endpoint, const struct sockaddr *peer, socklen_t peer_len, uint64_t *handle);
+odtls_result odtls_endpoint_peer_of(const odtls_endpoint *endpoint, uint64_t handle, struct sockaddr *peer, socklen_t *peer_len);
+odtls_result odtls_endpoint_info(const odtls_endpoint *endpoint, uint64_t handle, int what, uint8_t *value, size_t size, size_t *length);
+odtls_result odtls_endpoint_connection_stats(const odtls_endpoint *endpoint, uint64_t handle, odtls_stats *stats);
+size_t odtls_endpoint_data_mtu(const odtls_endpoint *endpoint, uint64_t handle);
+SSL *odtls_endpoint_ssl(const odtls_endpoint *endpoint, uint64_t handle);
+
+/* Moves an established connection to another address of its peer, learned by means that nobody can forge. */
+odtls_result odtls_endpoint_rebind(const odtls_endpoint *endpoint, uint64_t handle, const struct sockaddr *peer, socklen_t peer_len);
+
+/* Refuses new peers, closes every connection, and lets what waits be taken for `drain_ms` at most. */
+odtls_result odtls_endpoint_shutdown(const odtls_endpoint *endpoint, uint32_t drain_ms);
+int odtls_endpoint_is_drained(const odtls_endpoint *endpoint);
+
+odtls_result odtls_endpoint_get_stats(const odtls_endpoint *endpoint, odtls_endpoint_stats *stats);
+size_t odtls_endpoint_last_error(const odtls_endpoint *endpoint, char *text, size_t size);
+
+/* Says nothing to the peers: shut it down first. */
+void odtls_endpoint_free(odtls_endpoint *endpoint);
 
 #ifdef __cplusplus
 }
