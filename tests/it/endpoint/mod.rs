@@ -1,6 +1,7 @@
 //! Endpoints: many connections behind one socket.
 
 mod basics;
+mod floods;
 mod limits;
 mod network;
 mod restart;
