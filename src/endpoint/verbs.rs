@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::cookie::{CookieRing, CookieSecret};
 use crate::error::{ConfigError, CookieError, Error, RebindError, RecvError, SendError};
 use crate::listener::Listener;
-use crate::types::Path;
+use crate::types::{Mtu, Path};
 
 impl Endpoint {
     /// Sends `message` as one record in one datagram.
@@ -80,6 +80,39 @@ impl Endpoint {
         self.begin(None);
         if let Some(slot) = self.table.slot_of(handle) {
             self.close_slot(slot);
+        }
+    }
+
+    /// Ends an established connection whose peer turned out to be the wrong one, with a fatal alert in place of close_notify.
+    ///
+    /// See [`Connection::refuse`].
+    pub fn refuse(&mut self, handle: ConnectionHandle) {
+        self.begin(None);
+        let Some(slot) = self.table.slot_of(handle) else {
+            return;
+        };
+        if let Some(entry) = self.table.entry_mut(slot)
+            && entry.stage != Stage::Ended
+        {
+            entry.connection.refuse();
+            let now = self.latest.unwrap_or(entry.since);
+            self.settle(slot, now, Ok(()));
+        }
+    }
+
+    /// Changes the largest datagram of a connection from now on. Nothing happens to one that is over.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::MtuOutOfRange`] if libssl cannot work with so little.
+    pub fn set_mtu(&mut self, handle: ConnectionHandle, mtu: Mtu) -> Result<(), ConfigError> {
+        self.begin(None);
+        match self.table.slot_of(handle) {
+            Some(slot) => match self.table.entry_mut(slot) {
+                Some(entry) => entry.connection.set_mtu(mtu),
+                None => Ok(()),
+            },
+            None => Ok(()),
         }
     }
 

@@ -5,4 +5,5 @@ mod floods;
 mod limits;
 mod network;
 mod restart;
+mod verbs;
 mod world;
