@@ -7,7 +7,7 @@ use openssl::x509::X509VerifyResult;
 use thiserror::Error;
 
 use crate::types::Alert;
-use crate::verification::VerificationError;
+use crate::verification::{Fingerprint, VerificationError};
 
 /// A configuration that cannot work. Found before any datagram is sent.
 #[derive(Debug, Error)]
@@ -37,6 +37,12 @@ pub enum ConfigError {
         what: &'static str,
         /// The other.
         with: &'static str,
+    },
+    /// What is not the SHA-256 fingerprint of a certificate: 32 bytes in hexadecimal.
+    #[error("{given:?} is not a SHA-256 fingerprint")]
+    BadFingerprint {
+        /// The text as it was given.
+        given: String,
     },
     /// An application protocol whose name does not have 1 to 255 bytes.
     #[error("an application protocol's name must have 1 to 255 bytes, not {}", given.len())]
@@ -285,6 +291,12 @@ pub enum Error {
         /// The name the client asked for, as far as it is text.
         name: String,
     },
+    /// The peer's certificate is none of those whose fingerprints are pinned.
+    #[error("the peer's certificate {fingerprint} is not pinned")]
+    UnpinnedCertificate {
+        /// The fingerprint of the peer's certificate.
+        fingerprint: Fingerprint,
+    },
     /// The peer does not know the extended master secret (RFC 7627), which is required here.
     #[error("the peer does not know the extended master secret")]
     NoExtendedMasterSecret,
@@ -426,6 +438,7 @@ impl From<Error> for io::Error {
             | Error::BadProof(_)
             | Error::UnknownPskIdentity(_)
             | Error::UnknownServerName { .. }
+            | Error::UnpinnedCertificate { .. }
             | Error::NoExtendedMasterSecret
             | Error::SessionRefused(_)
             | Error::Renegotiation(_)

@@ -9,7 +9,7 @@ use crate::server_name::ServerName;
 use crate::srtp::SrtpProfile;
 use crate::sys::context as sys;
 use crate::sys::ssl::BoundSsl;
-use crate::verification::VerificationError;
+use crate::verification::{Fingerprint, VerificationError};
 
 /// What a completed handshake agreed on, copied out of libssl once.
 #[derive(Clone)]
@@ -91,6 +91,21 @@ impl HandshakeInfo {
     /// The peer's certificate; `None` if it sent none. Corresponds to `SSL_get1_peer_certificate`.
     pub fn peer_certificate(&self) -> Option<&X509> {
         self.peer_chain.first()
+    }
+
+    /// The SHA-256 of the peer's certificate; `None` if it sent none.
+    pub fn peer_fingerprint(&self) -> Option<Fingerprint> {
+        // libcrypto has read the certificate, so it can write it.
+        self.peer_certificate()
+            .and_then(|certificate| Fingerprint::of(certificate).ok())
+    }
+
+    /// The certificates the peer sent in DER, its own first; see [`peer_chain`](Self::peer_chain).
+    pub fn peer_chain_der(&self) -> Vec<Vec<u8>> {
+        self.peer_chain
+            .iter()
+            .filter_map(|certificate| certificate.to_der().ok())
+            .collect()
     }
 
     /// The certificates the peer sent, its own first. Corresponds to `SSL_get_peer_cert_chain`.

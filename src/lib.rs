@@ -110,7 +110,7 @@ mod wire;
 pub use connection::Connection;
 pub use context::{
     AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous, ForClient,
-    ForServer, Identity, MaxFragmentLength, Psk, PskKey, PskLookup, UnknownName,
+    ForServer, Identity, MaxFragmentLength, Psk, PskKey, PskLookup, Revocation, UnknownName,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use endpoint::{
@@ -132,7 +132,7 @@ pub use transport::TransportConfig;
 pub use types::{
     AddressProof, Alert, CloseReason, DropReason, Drops, Event, Mtu, Path, Role, Transmit,
 };
-pub use verification::VerificationError;
+pub use verification::{Fingerprint, VerificationError};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -122,6 +122,7 @@ impl Handshake {
     pub(super) fn may_restart(&self, error: &Error, now: Instant) -> bool {
         let forgeable = match error {
             Error::CertificateRejected { .. }
+            | Error::UnpinnedCertificate { .. }
             | Error::NoSharedCipherSuite(_)
             | Error::NoSharedGroup(_)
             | Error::NoSharedSignatureAlgorithm(_)

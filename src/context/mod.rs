@@ -18,7 +18,7 @@ use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref};
 
 pub use self::builder::{
-    ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer,
+    ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer, Revocation,
 };
 pub use self::identity::Identity;
 pub use self::names::UnknownName;

@@ -6,6 +6,7 @@ use crate::error::{ConfigError, Error};
 use crate::handshake_info::HandshakeInfo;
 use crate::sys::context as sys;
 use crate::types::Role;
+use crate::verification::Fingerprint;
 
 const PROTOCOL_LENGTHS: std::ops::RangeInclusive<usize> = 1..=255;
 /// Bytes of a list of protocols, each with its length in front.
@@ -137,10 +138,11 @@ impl Protocols {
     }
 
     /// What each completed handshake is held against.
-    pub(super) fn requirements(self) -> Requirements {
+    pub(super) fn requirements(self, pins: Vec<Fingerprint>) -> Requirements {
         Requirements {
             application_protocols: self.alpn,
             application_protocol: self.policy == AlpnPolicy::Require,
+            pins,
             extended_master_secret: self.require_extended_master_secret,
         }
     }
@@ -167,6 +169,7 @@ pub(super) struct Requirements {
     /// What this end speaks.
     application_protocols: Vec<Vec<u8>>,
     application_protocol: bool,
+    pins: Vec<Fingerprint>,
     extended_master_secret: bool,
 }
 
@@ -190,6 +193,13 @@ impl Requirements {
                 return no_protocol();
             }
             _ => {}
+        }
+        // The callback has seen to it already, but for certificates of resumed sessions.
+        if let Some(fingerprint) = info.peer_fingerprint()
+            && !self.pins.is_empty()
+            && !self.pins.contains(&fingerprint)
+        {
+            return Err(Error::UnpinnedCertificate { fingerprint });
         }
         if self.extended_master_secret && !info.has_extended_master_secret() {
             return Err(Error::NoExtendedMasterSecret);

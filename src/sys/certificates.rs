@@ -7,7 +7,7 @@ use openssl::error::ErrorStack;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{SslContextBuilder, SslRef};
 use openssl::stack::Stack;
-use openssl::x509::{X509, X509Ref};
+use openssl::x509::{X509, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult};
 
 use super::ffi;
 
@@ -53,6 +53,22 @@ impl Certified<'_> {
 pub(crate) fn clear(ssl: &mut SslRef) {
     // SAFETY: `ssl` is valid.
     unsafe { ffi::SSL_certs_clear(ssl.as_ptr()) };
+}
+
+/// Says of a certificate that it is refused, which the peer is told as bad_certificate.
+pub(crate) fn reject(store: &mut X509StoreContextRef) {
+    // SAFETY: a number that libcrypto knows.
+    store.set_error(unsafe { X509VerifyResult::from_raw(ffi::X509_V_ERR_CERT_REJECTED) });
+}
+
+/// Adds a revocation list to what `builder` trusts. Corresponds to `X509_STORE_add_crl`.
+pub(crate) fn add_revocation_list(
+    builder: &mut SslContextBuilder,
+    list: &X509CrlRef,
+) -> Result<(), ErrorStack> {
+    let store = builder.cert_store_mut().as_ptr();
+    // SAFETY: the context keeps its store; libcrypto takes a reference of its own to the list.
+    succeeded(unsafe { ffi::X509_STORE_add_crl(store, list.as_ptr()) })
 }
 
 fn succeeded(answer: core::ffi::c_int) -> Result<(), ErrorStack> {

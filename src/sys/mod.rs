@@ -32,9 +32,9 @@ pub(crate) mod ffi {
         SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_RECEIVED_SHUTDOWN,
         SSL_SENT_SHUTDOWN, SSL_SESSION, SSL_client_hello_get0_ext, SSL_ctrl, SSL_do_handshake,
         SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_get_session,
-        SSL_pending, SSL_read_ex, SSL_set_shutdown, SSL_shutdown, SSL_write_ex, X509,
-        X509_STORE_CTX, X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data,
-        stack_st_SSL_CIPHER, stack_st_X509,
+        SSL_pending, SSL_read_ex, SSL_set_shutdown, SSL_shutdown, SSL_write_ex, X509, X509_CRL,
+        X509_STORE, X509_STORE_CTX, X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data,
+        X509_V_ERR_CERT_REJECTED, stack_st_SSL_CIPHER, stack_st_X509,
     };
 
     /// `bio.h`: an opaque union of socket addresses.
@@ -200,6 +200,9 @@ pub(crate) mod ffi {
         ) -> c_int;
         #[cfg(test)]
         pub(crate) fn BIO_ADDR_rawport(addr: *const BIO_ADDR) -> c_ushort;
+
+        // x509_vfy.h
+        pub(crate) fn X509_STORE_add_crl(store: *mut X509_STORE, list: *mut X509_CRL) -> c_int;
 
         // ssl.h
         pub(crate) fn DTLSv1_listen(ssl: *mut SSL, client: *mut BIO_ADDR) -> c_int;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use openssl_dtls::openssl::x509::X509PurposeId;
 use openssl_dtls::{
-    ClientCertificates, Context, ContextBuilder, Error, ForClient, HandshakeInfo, VerificationError,
+    Alert, ClientCertificates, ConfigError, Context, ContextBuilder, Error, Fingerprint, ForClient,
+    HandshakeInfo, Role, VerificationError,
 };
 
 use crate::support::certs::{self, Authority, Leaf};
@@ -159,4 +161,184 @@ fn verify_callback_may_refuse_what_libssl_accepts() {
         Some(Error::CertificateRejected { errors, .. }) => assert!(errors.is_empty()),
         _ => panic!("{pair:?}"),
     }
+}
+
+fn fingerprint(identity: &openssl_dtls::Identity) -> Fingerprint {
+    Fingerprint::of(identity.certificate()).unwrap()
+}
+
+#[test]
+fn pinned_certificates_are_taken_and_no_others() {
+    let (ours, theirs) = (bad_identity(), bad_identity());
+    let pins = [fingerprint(&ours), fingerprint(&certs::server_identity())];
+    let client = Context::client()
+        .identity(theirs.clone())
+        .pin(pins)
+        .build()
+        .unwrap();
+    let serve = |identity: &openssl_dtls::Identity, pin| {
+        Context::server(identity.clone())
+            .client_certificates(ClientCertificates::Required)
+            .pin([pin])
+            .build()
+            .unwrap()
+    };
+    for identity in [&ours, &certs::server_identity()] {
+        let server = serve(identity, fingerprint(&theirs));
+        let mut pair = Pair::connected(&(client.clone(), server));
+        pair.assert_works();
+        assert_eq!(
+            client_info(&pair).peer_fingerprint(),
+            Some(fingerprint(identity))
+        );
+        assert_eq!(
+            server_info(&pair).peer_fingerprint(),
+            Some(fingerprint(&theirs))
+        );
+    }
+    let pair = Pair::connected(&(client.clone(), serve(&ours, fingerprint(&theirs))));
+    assert!(!client_info(&pair).verification_errors().is_empty());
+    assert_eq!(
+        client_info(&pair).peer_chain_der(),
+        [ours.certificate().to_der().unwrap()]
+    );
+
+    // One that chains to the system's authorities would be refused as well.
+    let other = certs::authority().issue(&Leaf::named("localhost"));
+    let mut pair = Pair::new(&(client.clone(), serve(&other, fingerprint(&theirs))));
+    pair.travel(Duration::from_secs(20));
+    assert!(
+        matches!(pair.client_error, Some(Error::UnpinnedCertificate { fingerprint: f }) if f == fingerprint(&other)),
+        "{pair:?}"
+    );
+    assert!(
+        matches!(
+            pair.server_errors[0],
+            Error::AlertReceived {
+                alert: Alert::BAD_CERTIFICATE
+            }
+        ),
+        "{pair:?}"
+    );
+    let mut pair = Pair::new(&(client, serve(&ours, fingerprint(&ours))));
+    pair.travel(Duration::from_secs(20));
+    assert!(
+        matches!(pair.server_errors[0], Error::UnpinnedCertificate { fingerprint: f } if f == fingerprint(&theirs)),
+        "{pair:?}"
+    );
+}
+
+#[test]
+fn pins_go_with_nothing_else_that_decides() {
+    let pin = || [fingerprint(&certs::server_identity())];
+    let server = || Context::server(certs::server_identity());
+    let contradictions = [
+        trusting().pin(pin()).build(),
+        Context::client()
+            .pin(pin())
+            .dangerous()
+            .no_verification()
+            .build(),
+        Context::client()
+            .pin(pin())
+            .verify_callback(|_, _| true)
+            .build(),
+        server().pin(pin()).build(),
+    ];
+    for refused in contradictions {
+        assert!(
+            matches!(
+                refused,
+                Err(ConfigError::Contradiction {
+                    what: "pinning fingerprints",
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+}
+
+/// A root, three authorities one above the other, and a certificate of the last for `localhost`.
+fn deep_chain() -> (Authority, openssl_dtls::Identity) {
+    let root = Authority::root("deep root", certs::ec_key());
+    let mut authority = root.clone();
+    for name in ["one", "two", "three"] {
+        authority = authority.intermediate(name, certs::ec_key());
+    }
+    let identity = authority.issue(&Leaf::named("localhost"));
+    (root, identity)
+}
+
+#[test]
+fn chain_may_be_as_deep_as_is_said() {
+    const TOO_LONG: i32 = 22;
+    let (root, identity) = deep_chain();
+    let server = Context::server(identity).build().unwrap();
+    let client = |depth| {
+        Context::client()
+            .trust_certificate(root.certificate.clone())
+            .verify_depth(depth)
+            .build()
+    };
+    let pair = Pair::connected(&(client(3).unwrap(), server.clone()));
+    assert_eq!(client_info(&pair).peer_chain().len(), 4);
+    let mut pair = Pair::new(&(client(2).unwrap(), server));
+    pair.travel(Duration::from_secs(20));
+    match &pair.client_error {
+        Some(Error::CertificateRejected { errors, .. }) => {
+            let told = codes(errors);
+            assert!(
+                told.iter()
+                    .any(|&(code, _)| code == TOO_LONG || code == NO_LOCAL_ISSUER),
+                "{told:?}"
+            );
+        }
+        _ => panic!("{pair:?}"),
+    }
+    assert!(matches!(
+        client(101),
+        Err(ConfigError::OutOfRange {
+            what: "the verification depth"
+        })
+    ));
+}
+
+#[test]
+fn certificate_must_be_good_for_its_purpose() {
+    const WRONG_PURPOSE: i32 = 26;
+    let identity = certs::authority().issue(&Leaf {
+        usage: Some(Role::Client),
+        ..Leaf::named("localhost")
+    });
+    let server = Context::server(identity.clone()).build().unwrap();
+    let mut pair = Pair::new(&(trusting().build().unwrap(), server.clone()));
+    pair.travel(Duration::from_secs(20));
+    assert!(
+        matches!(&pair.client_error, Some(Error::CertificateRejected { result, .. }) if result.as_raw() == WRONG_PURPOSE),
+        "{pair:?}"
+    );
+    let lenient = trusting().purpose(X509PurposeId::ANY).build().unwrap();
+    Pair::connected(&(lenient, server)).assert_works();
+
+    let server = |usage| {
+        let identity = certs::authority().issue(&Leaf {
+            usage: Some(usage),
+            ..Leaf::named("a client")
+        });
+        let client = trusting().identity(identity).build().unwrap();
+        let server = Context::server(certs::server_identity())
+            .trust_pem(&certs::authority().pem())
+            .client_certificates(ClientCertificates::Required)
+            .build()
+            .unwrap();
+        Pair::new(&(client, server))
+    };
+    server(Role::Client).handshake();
+    let mut pair = server(Role::Server);
+    pair.travel(Duration::from_secs(5));
+    assert!(
+        matches!(&pair.server_errors[0], Error::CertificateRejected { result, .. } if result.as_raw() == WRONG_PURPOSE),
+        "{pair:?}"
+    );
 }

@@ -8,12 +8,14 @@ mod features;
 mod handshake;
 #[cfg(feature = "udp")]
 mod interop;
+mod key_types;
 #[cfg(feature = "udp")]
 mod loopback;
 mod names;
 mod psk;
 mod qdtls;
 mod resumption;
+mod revocation;
 mod srtp;
 mod support;
 #[cfg(feature = "udp")]

@@ -85,7 +85,7 @@ impl ContextBuilder<ForClient> {
                 },
             settings,
         } = self;
-        let certificates = !settings.trust.is_empty() || !settings.verification.on;
+        let certificates = !settings.trust.is_empty() || settings.verification.needs_no_trust();
         if !certificates && psk.is_none() {
             return Err(ConfigError::EmptyTrust);
         }
@@ -102,7 +102,7 @@ impl ContextBuilder<ForClient> {
             server_psk: None,
             verify_mode,
             certificates,
-            name_required: settings.verification.on && certificates && check_name,
+            name_required: settings.verification.checks_names() && certificates && check_name,
         };
         settings.build(parts)
     }

@@ -20,6 +20,7 @@ pub use self::client::ForClient;
 use self::resumption::Resumption;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
 use self::trust::Trust;
+pub use self::verification::Revocation;
 use self::verification::Verification;
 use super::identity::key_types_differ;
 use super::names::Names;
@@ -138,8 +139,15 @@ impl Settings {
         let mut builder = SslContextBuilder::new(SslMethod::dtls())?;
         self.algorithms.set_versions(&mut builder)?;
         self.algorithms.install(&mut builder, &parts)?;
+        let asks_for_certificates =
+            parts.role == Role::Client || parts.verify_mode != SslVerifyMode::NONE;
+        self.verification
+            .check(&self.trust, asks_for_certificates)?;
+        let has_lists = self.trust.has_revocation_lists();
         let trusted = self.trust.install(&mut builder, &parts)?;
-        self.verification.install(&mut builder, parts.verify_mode);
+        let pins = self.verification.pins.clone();
+        self.verification
+            .install(&mut builder, parts.verify_mode, has_lists)?;
 
         let Parts {
             role,
@@ -201,7 +209,7 @@ impl Settings {
                 });
             }
         }
-        let requirements = self.protocols.requirements();
+        let requirements = self.protocols.requirements(pins);
         Context::freeze(
             ssl_context,
             role,

@@ -147,7 +147,7 @@ impl ContextBuilder<ForServer> {
             }
         };
         if client_certificates != ClientCertificates::None
-            && settings.verification.on
+            && !settings.verification.needs_no_trust()
             && settings.trust.is_empty()
         {
             return Err(ConfigError::EmptyTrust);

@@ -3,19 +3,31 @@
 use std::path::{Path, PathBuf};
 
 use openssl::ssl::{SslContextBuilder, SslVerifyMode};
-use openssl::x509::X509;
 use openssl::x509::store::X509Store;
+use openssl::x509::{X509, X509Crl};
 
 use super::{ContextBuilder, Parts};
 use crate::context::identity::{certificates_from_pem, parse, read_file};
 use crate::error::ConfigError;
+use crate::sys::certificates;
 use crate::types::Role;
+
+/// What errors call a revocation list.
+const LIST: &str = "revocation list";
 
 /// What is trusted, as it was named.
 #[derive(Default)]
 pub(super) struct Trust {
     store: Option<X509Store>,
     sources: Vec<Source>,
+    lists: Vec<ListSource>,
+}
+
+/// Where revocation lists come from.
+enum ListSource {
+    Pem(Vec<u8>),
+    Der(Vec<u8>),
+    File(PathBuf),
 }
 
 /// Where trusted certificates come from.
@@ -66,6 +78,32 @@ impl<R> ContextBuilder<R> {
         self
     }
 
+    /// Refuses certificates that are in the revocation lists in `pem`, one or more; see [`revocation`](Self::revocation).
+    /// Corresponds to `X509_STORE_add_crl`.
+    pub fn crl_pem(mut self, pem: &[u8]) -> Self {
+        self.settings
+            .trust
+            .lists
+            .push(ListSource::Pem(pem.to_vec()));
+        self
+    }
+
+    /// As [`crl_pem`](Self::crl_pem), with one list in DER.
+    pub fn crl_der(mut self, der: &[u8]) -> Self {
+        self.settings
+            .trust
+            .lists
+            .push(ListSource::Der(der.to_vec()));
+        self
+    }
+
+    /// As [`crl_pem`](Self::crl_pem), from a PEM file.
+    pub fn crl_file(mut self, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_owned();
+        self.settings.trust.lists.push(ListSource::File(path));
+        self
+    }
+
     /// Trusts the certificate authorities of this system, wherever it keeps them; `SSL_CERT_FILE` and `SSL_CERT_DIR` say
     /// otherwise.
     pub fn trust_system(self) -> Self {
@@ -76,6 +114,16 @@ impl<R> ContextBuilder<R> {
 impl Trust {
     pub(super) fn is_empty(&self) -> bool {
         self.store.is_none() && self.sources.is_empty()
+    }
+
+    pub(super) fn has_revocation_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    /// Whether there is a list, or a place that may hold one.
+    pub(super) fn may_have_revocation_lists(&self) -> bool {
+        let is_place = |source: &Source| matches!(source, Source::Directory(_) | Source::System);
+        self.has_revocation_lists() || self.store.is_some() || self.sources.iter().any(is_place)
     }
 
     /// Loads what is trusted, and answers what of it has a fixed place in the configuration.
@@ -89,16 +137,16 @@ impl Trust {
         if let Some(store) = self.store {
             builder.set_cert_store(store);
         }
-        let mut certificates = Vec::new();
+        let mut trusted = Vec::new();
         for trust in self.sources {
             match trust {
-                Source::Pem(pem) => certificates.extend(certificates_from_pem(&pem)?),
+                Source::Pem(pem) => trusted.extend(certificates_from_pem(&pem)?),
                 Source::Der(der) => {
-                    certificates.push(X509::from_der(&der).map_err(parse("certificate"))?);
+                    trusted.push(X509::from_der(&der).map_err(parse("certificate"))?);
                 }
-                Source::Certificate(certificate) => certificates.push(certificate),
+                Source::Certificate(certificate) => trusted.push(certificate),
                 Source::File(path) => {
-                    certificates.extend(certificates_from_pem(&read_file(&path)?)?);
+                    trusted.extend(certificates_from_pem(&read_file(&path)?)?);
                 }
                 Source::Directory(path) => {
                     trust_directory(builder, &path)?;
@@ -107,16 +155,44 @@ impl Trust {
                 Source::System => trusts_something |= trust_system(builder)?,
             }
         }
-        for certificate in &certificates {
+        for certificate in &trusted {
             builder.cert_store_mut().add_cert(certificate.clone())?;
             if parts.role == Role::Server && parts.verify_mode != SslVerifyMode::NONE {
                 builder.add_client_ca(certificate)?;
             }
         }
-        if !trusts_something && certificates.is_empty() {
+        for source in self.lists {
+            let lists = match source {
+                ListSource::Pem(pem) => lists_from_pem(&pem)?,
+                ListSource::Der(der) => vec![X509Crl::from_der(&der).map_err(parse(LIST))?],
+                ListSource::File(path) => lists_from_pem(&read_file(&path)?)?,
+            };
+            for list in lists {
+                certificates::add_revocation_list(builder, &list)?;
+            }
+        }
+        if !trusts_something && trusted.is_empty() {
             return Err(ConfigError::EmptyTrust);
         }
-        Ok(certificates)
+        Ok(trusted)
+    }
+}
+
+/// At least one revocation list in PEM.
+fn lists_from_pem(pem: &[u8]) -> Result<Vec<X509Crl>, ConfigError> {
+    const END: &[u8] = b"-----END X509 CRL-----";
+    let mut lists = Vec::new();
+    let mut rest = pem;
+    // libcrypto reads one; what follows it is the next one's.
+    loop {
+        lists.push(X509Crl::from_pem(rest).map_err(parse(LIST))?);
+        let Some(at) = rest.windows(END.len()).position(|window| window == END) else {
+            return Ok(lists);
+        };
+        rest = &rest[at + END.len()..];
+        if rest.trim_ascii().is_empty() {
+            return Ok(lists);
+        }
     }
 }
 

@@ -3,20 +3,23 @@
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use openssl_dtls::Identity;
 use openssl_dtls::openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl_dtls::openssl::bn::BigNum;
 use openssl_dtls::openssl::ec::{EcGroup, EcKey};
 use openssl_dtls::openssl::hash::MessageDigest;
 use openssl_dtls::openssl::nid::Nid;
-use openssl_dtls::openssl::pkey::{PKey, Private};
+use openssl_dtls::openssl::pkey::{Id, PKey, Private};
+use openssl_dtls::openssl::pkey_ctx::PkeyCtx;
 use openssl_dtls::openssl::rsa::Rsa;
-use openssl_dtls::openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl_dtls::openssl::x509::extension::{
+    BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName,
+};
 use openssl_dtls::openssl::x509::{X509, X509Name, X509NameRef};
+use openssl_dtls::{Identity, Role};
 
 /// After the stopped clock's moment, 2030, and long after today.
-const NOT_AFTER: &str = "20491231235959Z";
-const NOT_BEFORE: &str = "20200101000000Z";
+pub const NOT_AFTER: &str = "20491231235959Z";
+pub const NOT_BEFORE: &str = "20200101000000Z";
 
 /// Something that signs certificates.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub struct Leaf<'a> {
     pub ip: Option<IpAddr>,
     pub not_after: &'a str,
     pub key: PKey<Private>,
+    /// The one thing the certificate is good for, if it says so.
+    pub usage: Option<Role>,
 }
 
 impl Leaf<'_> {
@@ -42,6 +47,7 @@ impl Leaf<'_> {
             ip: None,
             not_after: NOT_AFTER,
             key: ec_key(),
+            usage: None,
         }
     }
 }
@@ -49,6 +55,13 @@ impl Leaf<'_> {
 pub fn ec_key() -> PKey<Private> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+pub fn rsa_pss_key() -> PKey<Private> {
+    let mut context = PkeyCtx::new_id(Id::RSA_PSS).unwrap();
+    context.keygen_init().unwrap();
+    context.set_rsa_keygen_bits(2048).unwrap();
+    context.keygen().unwrap()
 }
 
 pub fn rsa_key(bits: u32) -> PKey<Private> {
@@ -112,6 +125,15 @@ impl Authority {
                 names.dns(leaf.name);
                 if let Some(ip) = leaf.ip {
                     names.ip(&ip.to_string());
+                }
+                let mut usage = ExtendedKeyUsage::new();
+                match leaf.usage {
+                    Some(Role::Client) => drop(usage.client_auth()),
+                    Some(Role::Server) => drop(usage.server_auth()),
+                    None => {}
+                }
+                if leaf.usage.is_some() {
+                    builder.append_extension(usage.build().unwrap()).unwrap();
                 }
                 let context = builder.x509v3_context(Some(&self.certificate), None);
                 let names = names.build(&context).unwrap();

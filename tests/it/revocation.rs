@@ -1,0 +1,204 @@
+//! Revoked certificates: lists and OCSP staples.
+
+use std::time::Duration;
+
+use openssl_dtls::openssl::x509::X509Crl;
+use openssl_dtls::{
+    ClientCertificates, ConfigError, Context, ContextBuilder, Error, ForClient, Identity,
+    Revocation,
+};
+
+use crate::support::Pair;
+use crate::support::certs::{self, Authority, Leaf, NOT_AFTER};
+use crate::support::status::revocation_list;
+
+/// Numbers of `X509_V_ERR_*`, in x509_vfy.h.
+const NO_LIST: i32 = 3;
+const LIST_EXPIRED: i32 = 12;
+const REVOKED: i32 = 23;
+
+struct Chain {
+    root: Authority,
+    intermediate: Authority,
+    good: Identity,
+    revoked: Identity,
+}
+
+impl Chain {
+    fn new() -> Chain {
+        let root = Authority::root("root", certs::ec_key());
+        let intermediate = root.intermediate("intermediate", certs::ec_key());
+        Chain {
+            good: intermediate.issue(&Leaf::named("localhost")),
+            revoked: intermediate.issue(&Leaf::named("localhost")),
+            root,
+            intermediate,
+        }
+    }
+
+    /// The list of the authority that issued the leaves.
+    fn list(&self) -> X509Crl {
+        revocation_list(&self.intermediate, &[self.revoked.certificate()], NOT_AFTER)
+    }
+
+    fn trusting(&self) -> ContextBuilder<ForClient> {
+        Context::client().trust_certificate(self.root.certificate.clone())
+    }
+}
+
+/// What the client makes of the server's certificate: `None` if it takes it.
+fn objection(client: &Context, identity: &Identity) -> Option<i32> {
+    let server = Context::server(identity.clone()).build().unwrap();
+    let mut pair = Pair::new(&(client.clone(), server));
+    pair.travel(Duration::from_secs(20));
+    match &pair.client_error {
+        None => {
+            assert!(pair.is_established(), "{pair:?}");
+            None
+        }
+        Some(Error::CertificateRejected { result, .. }) => Some(result.as_raw()),
+        Some(error) => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn revoked_certificates_are_refused() {
+    let chain = Chain::new();
+    let list = chain.list();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("list.pem");
+    let two = [
+        revocation_list(&chain.root, &[], NOT_AFTER)
+            .to_pem()
+            .unwrap(),
+        list.to_pem().unwrap(),
+    ]
+    .concat();
+    std::fs::write(&file, &two).unwrap();
+    for client in [
+        chain.trusting().crl_pem(&list.to_pem().unwrap()),
+        chain.trusting().crl_pem(&two),
+        chain.trusting().crl_der(&list.to_der().unwrap()),
+        chain.trusting().crl_file(&file),
+    ] {
+        let client = client.build().unwrap();
+        assert_eq!(objection(&client, &chain.good), None);
+        assert_eq!(objection(&client, &chain.revoked), Some(REVOKED));
+    }
+    let unaware = chain.trusting().build().unwrap();
+    assert_eq!(objection(&unaware, &chain.revoked), None);
+}
+
+#[test]
+fn server_refuses_revoked_clients() {
+    let chain = Chain::new();
+    let server = Context::server(certs::server_identity())
+        .trust_certificate(chain.root.certificate.clone())
+        .client_certificates(ClientCertificates::Required)
+        .crl_der(&chain.list().to_der().unwrap())
+        .build()
+        .unwrap();
+    let client = |identity: &Identity| {
+        Context::client()
+            .trust_pem(&certs::authority().pem())
+            .identity(identity.clone())
+            .build()
+            .unwrap()
+    };
+    Pair::connected(&(client(&chain.good), server.clone())).assert_works();
+    let mut pair = Pair::new(&(client(&chain.revoked), server));
+    pair.travel(Duration::from_secs(5));
+    assert!(
+        matches!(&pair.server_errors[0], Error::CertificateRejected { result, .. } if result.as_raw() == REVOKED),
+        "{pair:?}"
+    );
+}
+
+#[test]
+fn whole_chain_is_asked_about_only_if_wanted() {
+    let chain = Chain::new();
+    let list = chain.list().to_der().unwrap();
+    let roots = |revoked: &[&openssl_dtls::openssl::x509::X509Ref]| {
+        revocation_list(&chain.root, revoked, NOT_AFTER)
+            .to_der()
+            .unwrap()
+    };
+    let thorough = || {
+        chain
+            .trusting()
+            .crl_der(&list)
+            .revocation(Revocation::Chain)
+    };
+    assert_eq!(
+        objection(&thorough().build().unwrap(), &chain.good),
+        Some(NO_LIST)
+    );
+    let all = thorough().crl_der(&roots(&[])).build().unwrap();
+    assert_eq!(objection(&all, &chain.good), None);
+    let above = roots(&[&chain.intermediate.certificate]);
+    let all = thorough().crl_der(&above).build().unwrap();
+    assert_eq!(objection(&all, &chain.good), Some(REVOKED));
+    let leaf_only = chain.trusting().crl_der(&list).crl_der(&above);
+    assert_eq!(objection(&leaf_only.build().unwrap(), &chain.good), None);
+}
+
+#[test]
+fn stale_and_foreign_lists_are_no_lists() {
+    let chain = Chain::new();
+    let stale = revocation_list(&chain.intermediate, &[], "20250101000000Z");
+    let client = chain.trusting().crl_der(&stale.to_der().unwrap());
+    assert_eq!(
+        objection(&client.build().unwrap(), &chain.good),
+        Some(LIST_EXPIRED)
+    );
+    let foreign = revocation_list(certs::authority(), &[], NOT_AFTER);
+    let client = chain.trusting().crl_der(&foreign.to_der().unwrap());
+    assert_eq!(
+        objection(&client.build().unwrap(), &chain.good),
+        Some(NO_LIST)
+    );
+}
+
+#[test]
+fn contradictions_about_revocation_are_refused() {
+    let chain = Chain::new();
+    let list = chain.list().to_der().unwrap();
+    let refused = chain.trusting().revocation(Revocation::Leaf).build();
+    assert!(
+        matches!(
+            refused,
+            Err(ConfigError::Contradiction {
+                with: "no revocation list",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let refused = Context::client()
+        .crl_der(&list)
+        .dangerous()
+        .no_verification()
+        .build();
+    assert!(matches!(refused, Err(ConfigError::Contradiction { .. })));
+    for bad in [
+        chain.trusting().crl_pem(b"no list").build(),
+        chain.trusting().crl_der(b"no list").build(),
+        chain
+            .trusting()
+            .crl_pem(&chain.root.certificate.to_pem().unwrap())
+            .build(),
+    ] {
+        assert!(
+            matches!(
+                bad,
+                Err(ConfigError::Parse {
+                    what: "revocation list",
+                    ..
+                })
+            ),
+            "{bad:?}"
+        );
+    }
+    let missing = chain.trusting().crl_file("no/such/file").build();
+    assert!(matches!(missing, Err(ConfigError::File { .. })));
+}
