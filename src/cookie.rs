@@ -76,6 +76,12 @@ impl CookieSecret {
     }
 }
 
+impl CookieSecret {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for CookieSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CookieSecret").finish_non_exhaustive()
@@ -452,7 +458,8 @@ pub(crate) enum Checked {
 
 /// What libssl's cookie callbacks need to know about the call they run in; parked in the `SSL` while it runs.
 pub(crate) struct CookieCall {
-    ring: CookieRing,
+    /// `None`: any cookie is good.
+    ring: Option<CookieRing>,
     now: Instant,
     peer: SocketAddr,
     preamble: ([u8; MAX_PREAMBLE_LEN], usize),
@@ -461,7 +468,7 @@ pub(crate) struct CookieCall {
 impl CookieCall {
     /// A call for a ClientHello of `peer` that begins with `preamble`, cut to the most a ClientHello can have there.
     pub(crate) fn new(
-        ring: &CookieRing,
+        ring: Option<&CookieRing>,
         now: Instant,
         peer: SocketAddr,
         preamble: &[u8],
@@ -470,7 +477,7 @@ impl CookieCall {
         let length = preamble.len().min(MAX_PREAMBLE_LEN);
         bytes[..length].copy_from_slice(&preamble[..length]);
         CookieCall {
-            ring: ring.clone(),
+            ring: ring.cloned(),
             now,
             peer,
             preamble: (bytes, length),
@@ -546,7 +553,8 @@ fn call_of(ssl: &SslRef) -> Result<&CookieCall, CookieError> {
 
 fn generate(ssl: &SslRef, out: &mut [u8]) -> Result<usize, CookieError> {
     let call = call_of(ssl)?;
-    call.ring.rotate_if_due(call.now)?;
+    let ring = call.ring.as_ref().ok_or(CookieError::NoPeer)?;
+    ring.rotate_if_due(call.now)?;
     let available = out.len();
     let Some(out) = out.get_mut(..COOKIE_LEN) else {
         return Err(CookieError::BufferTooSmall {
@@ -554,15 +562,16 @@ fn generate(ssl: &SslRef, out: &mut [u8]) -> Result<usize, CookieError> {
             available,
         });
     };
-    out.copy_from_slice(&call.ring.mint(call.now, call.peer, call.preamble()));
+    out.copy_from_slice(&ring.mint(call.now, call.peer, call.preamble()));
     Ok(COOKIE_LEN)
 }
 
 fn verify(ssl: &SslRef, cookie: &[u8]) -> Result<bool, CookieError> {
     let call = call_of(ssl)?;
-    let checked = call
-        .ring
-        .check(call.now, call.peer, call.preamble(), cookie);
+    let Some(ring) = &call.ring else {
+        return Ok(true);
+    };
+    let checked = ring.check(call.now, call.peer, call.preamble(), cookie);
     Ok(checked == Checked::Good)
 }
 
@@ -842,7 +851,7 @@ mod tests {
     }
 
     fn call(ring: &CookieRing, now: Instant) -> CookieCall {
-        CookieCall::new(ring, now, peer(), PREAMBLE)
+        CookieCall::new(Some(ring), now, peer(), PREAMBLE)
     }
 
     #[test]

@@ -92,6 +92,7 @@ mod guard;
 mod handshake_info;
 mod listener;
 mod parking;
+pub mod qdtls;
 mod queue;
 mod saved_session;
 mod server_name;

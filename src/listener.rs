@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::cookie::{self, Checked, CookieCall, CookieRing};
 use crate::error::{ConfigError, CookieError, Error};
 use crate::sys::ssl::{BoundSsl, Outcome};
-use crate::types::{DropReason, Drops, Path, Role, Transmit};
+use crate::types::{AddressProof, DropReason, Drops, Path, Role, Transmit};
 use crate::wire::{self, ClientHello, MAX_COOKIE_LEN, MAX_HELLO_VERIFY_REQUEST_LEN};
 
 /// The `message_seq` of the ClientHello that answers a HelloVerifyRequest.
@@ -146,31 +146,12 @@ impl Listener {
         hello: &ClientHello<'_>,
         datagram: &[u8],
     ) -> Result<Incoming<'static>, Error> {
-        self.context.rotate_tickets(now)?;
-        let mut ssl = self.context.new_ssl(None)?;
-        cookie::park(
-            &mut ssl,
-            CookieCall::new(&self.exchange.ring, now, path.peer, hello.preamble),
-        )
-        .map_err(Error::Protocol)?;
-        let mut bound =
-            BoundSsl::new(ssl, path.peer, self.context.transport()).map_err(Error::Protocol)?;
-        let outcome = bound
-            .listen(
-                self.context.cookie_context()?,
-                self.context.ssl_context(),
-                hello.record.bytes,
-            )
-            .map_err(Error::Protocol)?;
-        // A callback's error wins over what libssl makes of it, which is a wrong cookie.
-        if let Some(error) = cookie::take_error(bound.ssl_mut()) {
-            return Err(error.into());
-        }
-        if !matches!(outcome, Outcome::Done) {
+        let ring = Some(&self.exchange.ring);
+        let Some(bound) = listen(&self.context, ring, now, path, hello)? else {
             let reason = DropReason::HelloRefused;
             self.exchange.stats.drops.add(reason);
             return Ok(Incoming::Dropped(reason));
-        }
+        };
         self.exchange.stats.cookies_accepted += 1;
         let (connection, outcome) =
             Connection::accepted(&self.context, path, bound, now, hello, datagram);
@@ -180,6 +161,58 @@ impl Listener {
             Err(error) => Incoming::Refused { connection, error },
         })
     }
+}
+
+/// Takes a ClientHello through `DTLSv1_listen`; without a ring any cookie in it is good. `None` if libssl does not take it.
+fn listen(
+    context: &Context,
+    ring: Option<&CookieRing>,
+    now: Instant,
+    path: Path,
+    hello: &ClientHello<'_>,
+) -> Result<Option<BoundSsl>, Error> {
+    context.rotate_tickets(now)?;
+    let mut ssl = context.new_ssl(None)?;
+    let call = CookieCall::new(ring, now, path.peer, hello.preamble);
+    cookie::park(&mut ssl, call).map_err(Error::Protocol)?;
+    let mut bound = BoundSsl::new(ssl, path.peer, context.transport()).map_err(Error::Protocol)?;
+    let (cookie_context, ssl_context) = (context.cookie_context()?, context.ssl_context());
+    let outcome = bound
+        .listen(cookie_context, ssl_context, hello.record.bytes)
+        .map_err(Error::Protocol)?;
+    // A callback's error wins over what libssl makes of it, which is a wrong cookie.
+    if let Some(error) = cookie::take_error(bound.ssl_mut()) {
+        return Err(error.into());
+    }
+    Ok(matches!(outcome, Outcome::Done).then_some(bound))
+}
+
+/// Makes a connection of a ClientHello whatever cookie it has, or none, as `proof` allows. `None` if `datagram` begins with none.
+pub(crate) fn accept_unproved(
+    context: &Context,
+    peer: SocketAddr,
+    now: Instant,
+    proof: AddressProof,
+    datagram: &[u8],
+) -> Result<Option<(Connection, Result<(), Error>)>, Error> {
+    let Ok(hello) = wire::first_client_hello(datagram) else {
+        return Ok(None);
+    };
+    if hello.message_seq != SECOND_MESSAGE {
+        let mut connection = Connection::server(context, peer, now, proof)?;
+        let outcome = connection.handle_datagram(now, datagram);
+        return Ok(Some((connection, outcome)));
+    }
+    // Another server asked for this cookie. libssl waits for the message before it unless it is told that it listened.
+    let path = Path::from(peer);
+    let Some(mut bound) = listen(context, None, now, path, &hello)? else {
+        return Ok(None);
+    };
+    if proof == AddressProof::Dangerous {
+        bound.state_mut().allowance = Some(0);
+    }
+    let accepted = Connection::accepted(context, path, bound, now, &hello, datagram);
+    Ok(Some(accepted))
 }
 
 impl CookieExchange {

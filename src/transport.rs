@@ -14,7 +14,7 @@ const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// How a connection uses the network: datagram size, timing, queues.
 ///
 /// The defaults suit the open internet; each setter says what it changes. Checked when a [`Context`](crate::Context) is made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct TransportConfig {
     pub(crate) mtu: Mtu,

@@ -17,6 +17,7 @@ use openssl::ssl::{Ssl, SslContext, SslContextRef, SslVerifyMode};
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref};
 
+pub(crate) use self::builder::default_suites;
 pub use self::builder::{
     ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer, Revocation,
 };

@@ -198,6 +198,13 @@ impl Algorithms {
     }
 }
 
+/// The suites that are offered or served unless told otherwise, by their OpenSSL names.
+pub(crate) fn default_suites() -> impl Iterator<Item = &'static str> {
+    [CERTIFICATE_SUITES, PSK_SUITES]
+        .into_iter()
+        .flat_map(|list| list.split(':'))
+}
+
 fn bad_list<'a>(what: &'static str, given: &'a str) -> impl FnOnce(ErrorStack) -> ConfigError + 'a {
     move |source| ConfigError::BadList {
         what,

@@ -16,6 +16,7 @@ use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslVerifyMode};
 
 use self::algorithms::Algorithms;
 pub(super) use self::algorithms::CERTIFICATE_SUITES;
+pub(crate) use self::algorithms::default_suites;
 pub use self::client::ForClient;
 use self::resumption::Resumption;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
