@@ -912,7 +912,7 @@ mod tests {
         let ring = ring(1, now);
         for length in [0, 35, MAX_PREAMBLE_LEN, MAX_PREAMBLE_LEN + 1] {
             let preamble = vec![5; length];
-            let call = CookieCall::new(&ring, now, peer(), &preamble);
+            let call = CookieCall::new(Some(&ring), now, peer(), &preamble);
             assert_eq!(call.preamble(), &preamble[..length.min(MAX_PREAMBLE_LEN)]);
         }
     }

@@ -187,6 +187,9 @@ fn listen(
     Ok(matches!(outcome, Outcome::Done).then_some(bound))
 }
 
+/// A connection, and how its first datagram went.
+pub(crate) type Begun = (Connection, Result<(), Error>);
+
 /// Makes a connection of a ClientHello whatever cookie it has, or none, as `proof` allows. `None` if `datagram` begins with none.
 pub(crate) fn accept_unproved(
     context: &Context,
@@ -194,7 +197,7 @@ pub(crate) fn accept_unproved(
     now: Instant,
     proof: AddressProof,
     datagram: &[u8],
-) -> Result<Option<(Connection, Result<(), Error>)>, Error> {
+) -> Result<Option<Begun>, Error> {
     let Ok(hello) = wire::first_client_hello(datagram) else {
         return Ok(None);
     };

@@ -155,7 +155,10 @@ impl Dtls {
     /// The verification name, or else the address that the socket is connected to.
     fn expected_name(&self, socket: &impl Socket) -> Option<ServerName> {
         match self.peer_verification_name() {
-            "" => socket.connected_peer().map(|peer| peer.ip().into()),
+            "" => {
+                let peer = socket.connected_peer()?;
+                Some(peer.ip().to_canonical().into())
+            }
             name => ServerName::try_from(name).ok(),
         }
     }

@@ -1,3 +1,9 @@
-//! The Qt-shaped facade.
+//! The facade in the shape of Qt's classes.
 
+mod beyond_qt;
 mod core;
+mod fixtures;
+mod network;
+mod tst_qdtls;
+mod tst_qdtls_verification;
+mod tst_qdtlscookie;
