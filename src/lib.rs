@@ -21,7 +21,7 @@
 //! - A [`Connection`] is one DTLS connection, sans-IO: no socket, no clock, no thread.
 //! - A [`Listener`] is a server's stateless front door: a peer costs nothing until it has returned its cookie.
 //! - An [`Endpoint`] is many connections behind one socket: routing, limits, timers.
-//! - [`udp::blocking::Client`] is a client over a socket, for threads.
+//! - [`udp::blocking::Client`] is a client over a socket, for threads; [`udp::blocking::Server`] serves many peers over one.
 //!
 //! # The drain loop
 //!

@@ -8,6 +8,8 @@ pub(crate) mod certificates;
 pub(crate) mod context;
 mod reason;
 pub(crate) mod session;
+#[cfg(feature = "udp")]
+pub(crate) mod socket;
 pub(crate) mod ssl;
 pub(crate) mod ticket;
 mod verify;
