@@ -221,14 +221,19 @@ pub fn client_identity() -> Identity {
         .clone()
 }
 
-/// An RSA chain of root, intermediate and leaf that takes several datagrams. Made once: its keys take seconds.
+/// An RSA chain of root, intermediate and leaf that takes several datagrams. Its keys lie in a file: making them takes seconds.
 pub fn rsa_chain() -> &'static (Authority, Identity) {
     static CHAIN: OnceLock<(Authority, Identity)> = OnceLock::new();
+    const END: &str = "-----END PRIVATE KEY-----\n";
     CHAIN.get_or_init(|| {
-        let root = Authority::root("rsa root", rsa_key(4096));
-        let intermediate = root.intermediate("rsa intermediate", rsa_key(4096));
+        let mut keys = include_str!("rsa_keys.pem")
+            .split_inclusive(END)
+            .map(|pem| PKey::private_key_from_pem(pem.as_bytes()).unwrap());
+        let mut next_key = || keys.next().unwrap();
+        let root = Authority::root("rsa root", next_key());
+        let intermediate = root.intermediate("rsa intermediate", next_key());
         let leaf = Leaf {
-            key: rsa_key(4096),
+            key: next_key(),
             ..Leaf::named("localhost")
         };
         let identity = intermediate.issue(&leaf);
