@@ -25,12 +25,10 @@ use crate::queue::ByteQueue;
 use crate::server_name::ServerName;
 use crate::stats::Stats;
 use crate::sys::bio::{DatagramBio, State};
-use crate::sys::ssl::{BoundSsl, Outcome, Read};
+use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome, Read};
 use crate::types::{AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit};
 use crate::wire::{self, Record};
 
-/// The largest message DTLS has, in bytes (RFC 6347, 4.1).
-const MAX_MESSAGE: usize = 16_384;
 /// More than any suite adds to a message: record header, explicit nonce or IV, tag or MAC, padding.
 const MAX_EXPANSION: usize = 128;
 /// The most bytes of UDP payload that IPv4 takes, and so a batch of datagrams.
@@ -659,13 +657,8 @@ impl Connection {
         while let Phase::Established(bound) = &mut self.phase {
             let queued = bound.state().output.len();
             let was_empty = self.received.is_empty();
-            let room = if input.is_empty() {
-                MAX_MESSAGE
-            } else {
-                input.len()
-            };
             let mut writer = self.received.writer();
-            let (read, was_read) = bound.read(input, room, &mut writer);
+            let (read, was_read) = bound.read(input, &mut writer);
             let more = match read {
                 Read::Message(length) => {
                     if writer.commit().is_some() {

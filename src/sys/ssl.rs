@@ -21,6 +21,8 @@ use crate::transport::TransportConfig;
 use crate::types::Mtu;
 use crate::{guard, parking};
 
+/// The largest message DTLS has, in bytes (RFC 6347, 4.1).
+pub(crate) const MAX_MESSAGE: usize = 16_384;
 /// How many bytes OpenSSL 3 writes over the MTU it was given, in datagrams with encrypted handshake messages: it forgets the
 /// explicit nonce and the tag. OpenSSL 4 counts them.
 const OVERRUN: usize = 24;
@@ -263,19 +265,21 @@ impl BoundSsl {
         unsafe { ffi::SSL_clear_options(self.ssl.as_ptr(), ffi::SSL_OP_COOKIE_EXCHANGE) };
     }
 
-    /// Reads one whole message from `record`, or from what libssl holds back, straight into `writer`, which gets `room` bytes at
-    /// first. Answers also whether the record was read.
+    /// Reads one whole message from `record`, or from what libssl holds back, straight into `writer`. Answers also whether the record
+    /// was read.
     ///
-    /// Corresponds to `SSL_read_ex`, repeated until `SSL_pending` says that the message is complete.
-    pub(crate) fn read(
-        &mut self,
-        record: &[u8],
-        mut room: usize,
-        writer: &mut Writer<'_>,
-    ) -> (Read, bool) {
+    /// Corresponds to `SSL_read_ex`. What it finds no room for it gives to the next call as if that were another message, and
+    /// `SSL_pending` counts the bytes of all messages that are held back: so there must be room for the whole at once.
+    pub(crate) fn read(&mut self, record: &[u8], writer: &mut Writer<'_>) -> (Read, bool) {
         if let Err(stack) = self.restore_buffers() {
             return (Read::Failed(stack), false);
         }
+        // A message is shorter than its record, unless it was compressed; of what is held back only the bound is known.
+        let mut room = if record.is_empty() || self.pending() > 0 {
+            MAX_MESSAGE
+        } else {
+            record.len()
+        };
         let ssl = &self.ssl;
         self.bio.lend(record, || {
             let mut length = 0;
@@ -301,12 +305,20 @@ impl BoundSsl {
                 }
                 // SAFETY: `ssl` is valid.
                 let rest = unsafe { ffi::SSL_pending(ssl.as_ptr()) };
-                match usize::try_from(rest) {
-                    Ok(rest @ 1..) => room = rest,
-                    _ => return Read::Message(length),
+                let rest = usize::try_from(rest).unwrap_or(0);
+                if count < room || length >= MAX_MESSAGE || rest == 0 {
+                    return Read::Message(length);
                 }
+                room = rest.min(MAX_MESSAGE - length);
             }
         })
+    }
+
+    /// Bytes of messages that libssl decrypted and holds back. Corresponds to `SSL_pending`.
+    fn pending(&self) -> usize {
+        // SAFETY: `ssl` is valid.
+        let pending = unsafe { ffi::SSL_pending(self.ssl.as_ptr()) };
+        usize::try_from(pending).unwrap_or(0)
     }
 
     /// Whether libssl holds records back that can be read without a new one. Corresponds to `SSL_has_pending`.
