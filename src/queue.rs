@@ -120,6 +120,28 @@ impl ByteQueue {
         })
     }
 
+    /// The last entry, to be changed in place.
+    pub(crate) fn back_mut(&mut self) -> Option<&mut [u8]> {
+        let length = *self.lengths.back()?;
+        let start = self.buffer.len() - length;
+        Some(&mut self.buffer[start..])
+    }
+
+    /// Makes one of neighbours among the entries from number `from` on, as far as they have at most `max` bytes together.
+    pub(crate) fn join_from(&mut self, from: usize, max: usize) {
+        let mut last = from;
+        for next in from + 1..self.lengths.len() {
+            let length = self.lengths[next];
+            if self.lengths[last] + length <= max {
+                self.lengths[last] += length;
+            } else {
+                last += 1;
+                self.lengths[last] = length;
+            }
+        }
+        self.lengths.truncate(last + 1);
+    }
+
     /// Drops the entries from number `count` on.
     pub(crate) fn truncate(&mut self, count: usize) {
         while self.lengths.len() > count {
@@ -207,12 +229,14 @@ mod tests {
         assert_eq!(queue.len(), 3);
         assert_eq!(queue.iter_from(1).collect::<Vec<_>>(), [&b""[..], b"three"]);
         assert_eq!(queue.front(), Some(&b"one"[..]));
+        queue.back_mut().unwrap()[4] = b'E';
         assert_eq!(queue.pop(), Some(&b"one"[..]));
         assert_eq!(queue.pop(), Some(&b""[..]));
         assert!(queue.push(b"four"));
-        assert_eq!(queue.pop(), Some(&b"three"[..]));
+        assert_eq!(queue.pop(), Some(&b"threE"[..]));
         assert_eq!(queue.pop(), Some(&b"four"[..]));
         assert_eq!(queue.pop(), None);
+        assert_eq!(queue.back_mut(), None);
         assert!(queue.is_empty());
     }
 
@@ -278,6 +302,29 @@ mod tests {
         assert_eq!(take(8, 1000), None);
         assert!(queue.push(b"next"));
         assert_eq!(queue.pop(), Some(&b"next"[..]));
+    }
+
+    #[test]
+    fn neighbours_are_joined_up_to_a_length() {
+        let mut queue = ByteQueue::new(1024);
+        for length in [9, 1, 4, 5, 1, 10, 11, 3, 7, 1] {
+            assert!(queue.push(&vec![length; usize::from(length)]));
+        }
+        queue.join_from(1, 10);
+        let joined: Vec<_> = queue.iter_from(0).map(<[u8]>::len).collect();
+        assert_eq!(joined, [9, 10, 1, 10, 11, 10, 1]);
+        assert_eq!(
+            queue.iter_from(1).next().unwrap(),
+            [1, 4, 4, 4, 4, 5, 5, 5, 5, 5]
+        );
+        for from in [6, 7, 100] {
+            queue.join_from(from, 100);
+            assert_eq!(queue.len(), 7);
+        }
+        queue.join_from(0, 1024);
+        assert_eq!(queue.pop().map(<[u8]>::len), Some(52));
+        queue.join_from(0, 1024);
+        assert!(queue.is_empty());
     }
 
     #[test]

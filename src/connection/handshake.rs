@@ -14,7 +14,7 @@ use crate::types::{Alert, Mtu};
 const MTU_STEPS: [Mtu; 2] = [Mtu::step(548), Mtu::step(228)];
 /// After how many losses of the same flight a step is taken: late enough that mere loss seldom is taken for a size problem, since
 /// more datagrams per flight are lost more often.
-const LOSSES_BEFORE_STEP: [u32; 2] = [2, 4];
+const LOSSES_BEFORE_STEP: [u32; 2] = [3, 4];
 /// How many first intervals another try may take: its peer answered a moment ago, so a silent one has had enough of us.
 const RETRY_INTERVALS: u32 = 8;
 
@@ -67,7 +67,9 @@ impl Handshake {
     }
 
     /// Looks at what libssl just queued, from entry `queued` on, and at its timer.
-    pub(super) fn after_call(&mut self, now: Instant, queued: usize) {
+    pub(super) fn after_call(&mut self, now: Instant, queued: usize, mtu: Mtu) {
+        // libssl repeats a flight with each record in a datagram of its own: the fewer there are, the fewer are lost.
+        self.ssl.state_mut().output.join_from(queued, mtu.bytes());
         for datagram in self.ssl.state().output.iter_from(queued) {
             self.gate.outbound(datagram);
             self.largest = self.largest.max(datagram.len());

@@ -589,7 +589,7 @@ impl Connection {
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
-        handshake.after_call(now, queued);
+        handshake.after_call(now, queued, self.mtu);
         let error = match outcome {
             Outcome::Done => return self.establish(now),
             Outcome::Waits => return Ok(()),
@@ -725,6 +725,7 @@ impl Connection {
             output.truncate(queued);
             self.stats.drops.add(DropReason::FlightRepeated);
         } else {
+            output.join_from(queued, self.mtu.bytes());
             self.repeated_at = Some(now);
             self.stats.retransmissions += 1;
         }

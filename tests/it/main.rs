@@ -12,6 +12,7 @@ mod key_types;
 #[cfg(feature = "udp")]
 mod loopback;
 mod names;
+mod loss;
 mod psk;
 mod qdtls;
 mod resumption;
