@@ -149,6 +149,19 @@ pub(crate) fn split_fragment(payload: &[u8]) -> Result<(Fragment<'_>, &[u8]), Dr
     ))
 }
 
+/// Adds `offset` to the number of each record in the clear; the others are authentic with theirs.
+pub(crate) fn renumber(mut datagram: &mut [u8], offset: u64) {
+    const SEQUENCE: core::ops::Range<usize> = 5..11;
+    while let Ok((record, _)) = split_record(datagram) {
+        let (epoch, sequence, length) = (record.epoch, record.sequence, record.bytes.len());
+        let [_, _, number @ ..] = sequence.wrapping_add(offset).to_be_bytes();
+        if let Some(place) = datagram.get_mut(SEQUENCE).filter(|_| epoch == 0) {
+            place.copy_from_slice(&number);
+        }
+        datagram = datagram.get_mut(length..).unwrap_or_default();
+    }
+}
+
 /// Whether a datagram we send begins with a message of a handshake: a flight, not an alert or a message of the program.
 pub(crate) fn carries_handshake(datagram: &[u8]) -> bool {
     matches!(
@@ -273,6 +286,30 @@ mod tests {
         fragment.extend(&u32::try_from(body.len()).unwrap().to_be_bytes()[1..]);
         fragment.extend(body);
         fragment
+    }
+
+    #[test]
+    fn only_records_in_the_clear_are_renumbered() {
+        let mut datagram = [
+            record(22, 0, 1, b"one"),
+            record(20, 0, 2, &[1]),
+            record(22, 1, 0, b"encrypted"),
+        ]
+        .concat();
+        renumber(&mut datagram, 0x0102_0304);
+        let wanted = [
+            record(22, 0, 0x0102_0305, b"one"),
+            record(20, 0, 0x0102_0306, &[1]),
+            record(22, 1, 0, b"encrypted"),
+        ];
+        assert_eq!(datagram, wanted.concat());
+        // The number has 48 bits.
+        let mut datagram = record(22, 0, 0xffff_ffff_ffff, b"last");
+        renumber(&mut datagram, 1);
+        assert_eq!(datagram, record(22, 0, 0, b"last"));
+        let mut junk = *b"neither a record nor the beginning of one";
+        renumber(&mut junk, 1);
+        assert_eq!(&junk, b"neither a record nor the beginning of one");
     }
 
     /// The body of a ClientHello, and where its preamble ends.

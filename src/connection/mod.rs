@@ -163,6 +163,9 @@ impl Connection {
         connection.client_random = Some(*hello.random);
         if let Phase::Handshaking(handshake) = &mut connection.phase {
             handshake.gate.hello_taken(hello);
+            // RFC 6347, 4.2.1. From 3.2 on libssl begins with 1 whatever the hello had: the client takes that for a repetition of
+            // the HelloVerifyRequest when an earlier hello was lost.
+            handshake.ssl.state_mut().first_sequence = Some(hello.record.sequence);
         }
         connection.count_received(datagram.len());
         connection.stats.records_received += 1;

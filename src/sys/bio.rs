@@ -16,6 +16,7 @@ use openssl::error::ErrorStack;
 use super::addr::BioAddrRef;
 use super::ffi;
 use crate::queue::ByteQueue;
+use crate::wire;
 
 /// Bytes of IP and UDP headers in front of a datagram: libssl subtracts them from link MTUs.
 const OVERHEAD_V4: c_long = 20 + 8;
@@ -108,6 +109,10 @@ pub(crate) struct State {
     peer: SocketAddr,
     /// Datagrams that libssl wrote.
     pub(crate) output: ByteQueue,
+    /// The number that the first record written in the clear must have, until that was written.
+    pub(crate) first_sequence: Option<u64>,
+    /// What libssl's numbers of records in the clear are short of.
+    sequence_offset: u64,
     /// Bytes that may still be written to an unproved address; `None` once it is proved.
     pub(crate) allowance: Option<usize>,
     /// Datagrams lost because `output` was full.
@@ -170,6 +175,8 @@ impl DatagramBio {
             peek: false,
             peer,
             output: ByteQueue::new(limit),
+            first_sequence: None,
+            sequence_offset: 0,
             allowance: None,
             lost_full: 0,
             lost_allowance: 0,
@@ -372,8 +379,17 @@ unsafe extern "C" fn write(bio: *mut ffi::BIO, buffer: *const c_char, length: c_
             }
             *allowance -= count;
         }
+        if let Some(wanted) = state.first_sequence.take() {
+            let written =
+                wire::split_record(datagram).map_or(wanted, |(record, _)| record.sequence);
+            state.sequence_offset = wanted.saturating_sub(written);
+        }
         if !state.output.push(datagram) {
             state.lost_full += 1;
+        } else if state.sequence_offset > 0
+            && let Some(datagram) = state.output.back_mut()
+        {
+            wire::renumber(datagram, state.sequence_offset);
         }
     };
     // SAFETY: the BIO is valid, and references to its state end before libssl is called.
