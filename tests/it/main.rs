@@ -11,8 +11,8 @@ mod interop;
 mod key_types;
 #[cfg(feature = "udp")]
 mod loopback;
-mod names;
 mod loss;
+mod names;
 mod psk;
 mod qdtls;
 mod resumption;
