@@ -7,10 +7,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Once;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use openssl_dtls::{
-    ClockAnchor, Connection, Context, CookieRing, Incoming, Listener, Psk, PskLookup,
+    ClockAnchor, Connection, ConnectionHandle, Context, CookieRing, Endpoint, EndpointConfig,
+    EndpointEvent, Handled, Incoming, Listener, Psk, PskLookup,
 };
 
 thread_local! {
@@ -278,4 +279,177 @@ fn hazard_c36_idle_server_connection_is_small() {
     println!("{ours} bytes of ours and {openssl} of OpenSSL's");
     assert!(ours > 0 && ours <= 1024, "{ours}");
     assert!(ours + openssl <= limit, "{ours} + {openssl}");
+}
+
+fn server_endpoint(server: &Context, now: Instant) -> Endpoint {
+    let ring = CookieRing::random(ClockAnchor::new(now, SystemTime::now())).unwrap();
+    Endpoint::server(EndpointConfig::new(), server, ring).unwrap()
+}
+
+fn nth_peer(number: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], number))
+}
+
+/// A client whose handshake with `endpoint` is done, and its handle there.
+fn join(
+    endpoint: &mut Endpoint,
+    client: &Context,
+    from: SocketAddr,
+    now: Instant,
+) -> (Connection, ConnectionHandle) {
+    let mut client = Connection::client(client, peer(), None, now).unwrap();
+    loop {
+        while let Some(transmit) = client.poll_transmit() {
+            let handled = endpoint.handle_datagram(now, from, transmit.contents);
+            assert_eq!(handled.unwrap(), Handled::Consumed);
+        }
+        while let Some(transmit) = endpoint.poll_transmit() {
+            assert_eq!(transmit.path.peer, from);
+            client.handle_datagram(now, transmit.contents).unwrap();
+        }
+        while client.poll_event().is_some() {}
+        while let Some((handle, event)) = endpoint.poll_event() {
+            assert!(matches!(event, EndpointEvent::Connected), "{event:?}");
+            assert!(client.is_established());
+            return (client, handle);
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_rejects_hellos_without_allocating() {
+    count_openssl();
+    let (client, server) = contexts();
+    let now = Instant::now();
+    let mut endpoint = server_endpoint(&server, now);
+    let mut connection = Connection::client(&client, peer(), None, now).unwrap();
+    let hello = connection.poll_transmit().unwrap().contents.to_vec();
+    let flood = |endpoint: &mut Endpoint, ports: std::ops::Range<u16>| {
+        for port in ports {
+            let handled = endpoint.handle_datagram(now, nth_peer(port), &hello);
+            assert_eq!(handled.unwrap(), Handled::Consumed);
+            let junk = endpoint.handle_datagram(now, nth_peer(port), &hello[..20]);
+            assert_eq!(junk.unwrap(), Handled::Consumed);
+            if port % 50 == 0 {
+                while endpoint.poll_transmit().is_some() {}
+            }
+        }
+    };
+    // Grows what is used again from then on, to its limit: as many replies as may wait.
+    flood(&mut endpoint, 1..50);
+    for port in 1..2000 {
+        let _ = endpoint
+            .handle_datagram(now, nth_peer(port), &hello)
+            .unwrap();
+    }
+    while endpoint.poll_transmit().is_some() {}
+    assert_eq!(allocations(|| flood(&mut endpoint, 1000..4000)), (0, 0));
+}
+
+#[test]
+fn an_endpoint_in_steady_state_allocates_nothing_of_ours() {
+    count_openssl();
+    let (client, server) = contexts();
+    let now = Instant::now();
+    let mut endpoint = server_endpoint(&server, now);
+    let mut peers: Vec<_> = (1..=8)
+        .map(|number| {
+            let from = nth_peer(number);
+            (from, join(&mut endpoint, &client, from, now).0)
+        })
+        .collect();
+    let mut now = now;
+    let mut echo = |rounds| {
+        let mut buffer = [0; 1500];
+        for _ in 0..rounds {
+            now += Duration::from_millis(7);
+            for (from, client) in &mut peers {
+                client.send(&[7; 1000]).unwrap();
+                while let Some(transmit) = client.poll_transmit() {
+                    let handled = endpoint.handle_datagram(now, *from, transmit.contents);
+                    assert_eq!(handled.unwrap(), Handled::Consumed);
+                }
+            }
+            while let Some((handle, _)) = endpoint.poll_event() {
+                while let Ok(Some(length)) = endpoint.recv(handle, &mut buffer) {
+                    endpoint.send(handle, &buffer[..length]).unwrap();
+                }
+            }
+            while let Some(transmit) = endpoint.poll_transmit_batch(4) {
+                let to = transmit.path.peer;
+                let (_, client) = peers.iter_mut().find(|(from, _)| *from == to).unwrap();
+                client.handle_datagram(now, transmit.contents).unwrap();
+            }
+            for (_, client) in &mut peers {
+                assert_eq!(client.recv(&mut buffer).unwrap(), Some(1000));
+                while client.poll_event().is_some() {}
+            }
+            if endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                endpoint.handle_timeout(now);
+            }
+        }
+    };
+    echo(20);
+    let (ours, openssl) = allocations(|| echo(1000));
+    assert_eq!(ours, 0, "and {openssl} of OpenSSL's");
+}
+
+#[test]
+fn idle_connections_of_an_endpoint_give_their_buffers_back() {
+    const CONNECTIONS: isize = 64;
+    count_openssl();
+    let (client, server) = contexts();
+    let mut now = Instant::now();
+    let mut endpoint = server_endpoint(&server, now);
+    let mut handles = Vec::with_capacity(100);
+    let mut ports = 1..;
+    let mut open = |endpoint: &mut Endpoint, count: isize, now: Instant| {
+        for port in ports.by_ref().take(usize::try_from(count).unwrap()) {
+            let (mut client, handle) = join(endpoint, &client, nth_peer(port), now);
+            client.send(b"message").unwrap();
+            while let Some(transmit) = client.poll_transmit() {
+                let handled = endpoint.handle_datagram(now, nth_peer(port), transmit.contents);
+                assert_eq!(handled.unwrap(), Handled::Consumed);
+            }
+            assert!(endpoint.poll_event().is_some());
+            assert!(endpoint.recv(handle, &mut [0; 16]).unwrap().is_some());
+            endpoint.send(handle, b"answer").unwrap();
+            while endpoint.poll_transmit().is_some() {}
+            handles.push(handle);
+        }
+    };
+    open(&mut endpoint, 3, now);
+    now += Duration::from_secs(6);
+    endpoint.handle_timeout(now);
+    let before = LIVE.get();
+    open(&mut endpoint, CONNECTIONS, now);
+    let busy = LIVE.get();
+    now += Duration::from_secs(6);
+    endpoint.handle_timeout(now);
+    let idle = LIVE.get();
+    let each = |after: (isize, isize)| {
+        (
+            (after.0 - before.0) / CONNECTIONS,
+            (after.1 - before.1) / CONNECTIONS,
+        )
+    };
+    println!(
+        "busy {:?}, idle {:?}: ours, OpenSSL's",
+        each(busy),
+        each(idle)
+    );
+    let limit = if openssl_dtls::openssl::version::number() < 0x3020_0000 {
+        37 * 1024
+    } else {
+        72 * 1024
+    };
+    let (ours, openssl) = each(idle);
+    assert!(ours > 0 && ours <= 1536, "{ours}");
+    assert!(ours + openssl <= limit, "{ours} + {openssl}");
+    assert!(each(busy).1 > openssl + 20 * 1024);
+    // And they are there again when they are needed.
+    for handle in handles {
+        endpoint.send(handle, b"still here").unwrap();
+    }
+    assert_eq!(endpoint.stats().messages_sent, 2 * (CONNECTIONS as u64 + 3));
 }
