@@ -91,6 +91,7 @@ mod gate;
 mod guard;
 mod handshake_info;
 mod listener;
+mod observe;
 mod parking;
 pub mod qdtls;
 mod queue;
@@ -123,6 +124,7 @@ pub use error::{
 };
 pub use handshake_info::HandshakeInfo;
 pub use listener::{Incoming, Listener, ListenerStats};
+pub use observe::{ContentType, Direction, HandshakeType, Observation, Observed};
 pub use openssl;
 pub use saved_session::SavedSession;
 pub use server_name::{DnsName, ServerName};

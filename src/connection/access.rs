@@ -5,9 +5,11 @@ use openssl::ssl::SslRef;
 use zeroize::Zeroizing;
 
 use super::{Connection, Phase};
-use crate::error::ExportError;
+use crate::error::{Error, ExportError};
+use crate::observe::{Direction, Observation};
 use crate::srtp::{self, SrtpKeys};
 use crate::sys::ssl::BoundSsl;
+use crate::types::Alert;
 
 impl Connection {
     /// The `SSL` of this connection, for reading what this crate does not wrap; `None` once libssl no longer serves the
@@ -59,6 +61,23 @@ impl Connection {
         let mut material = Zeroizing::new(vec![0; profile.material_len()]);
         self.export_keying_material(&mut material, srtp::LABEL, None)?;
         SrtpKeys::split(profile, self.role, &material).ok_or(ExportError::NoSrtpProfile)
+    }
+
+    /// Tells the observer of an alert that was held and is believed now: libssl never saw it.
+    pub(super) fn tell_held_alert(&self, error: &Error) {
+        let alert = match error {
+            Error::AlertReceived { alert } => *alert,
+            Error::ClosedInHandshake => Alert::CLOSE_NOTIFY,
+            _ => return,
+        };
+        if let Some(observer) = self.context.observer() {
+            let what = Observation::Alert {
+                direction: Direction::Received,
+                fatal: alert != Alert::CLOSE_NOTIFY,
+                alert,
+            };
+            observer.tell(self.path.peer, self.role, what);
+        }
     }
 
     fn bound(&self) -> Option<&BoundSsl> {

@@ -232,6 +232,7 @@ impl Connection {
             return Ok(());
         };
         if let Some(error) = handshake.verdict(now) {
+            self.tell_held_alert(&error);
             return Err(self.fail(error));
         }
         if handshake.retransmit_at.is_none_or(|at| at > now) || !handshake.has_expired(now) {

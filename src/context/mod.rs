@@ -28,9 +28,10 @@ pub use self::protocols::{AlpnPolicy, MaxFragmentLength};
 pub use self::psk::{Psk, PskKey, PskLookup};
 use crate::error::{ConfigError, Error};
 use crate::handshake_info::HandshakeInfo;
+use crate::observe::Observer;
 use crate::server_name::ServerName;
 use crate::sys::context as sys;
-use crate::sys::ticket;
+use crate::sys::{observe, ticket};
 use crate::ticket::TicketRing;
 use crate::transport::TransportConfig;
 use crate::types::Role;
@@ -60,6 +61,16 @@ struct Inner {
     session_rules: [u8; 32],
     /// What a server's tickets are encrypted with; `None` where the application's context decides.
     tickets: Option<TicketRing>,
+    /// Who is told what happens.
+    observer: Option<Observer>,
+}
+
+/// What a builder attaches to each connection, and an adopted context has of its own.
+struct Attached {
+    /// Stands for whom this end trusts and what it asks of its peer.
+    rules: [u8; 32],
+    tickets: Option<TicketRing>,
+    observer: Option<Observer>,
 }
 
 impl Context {
@@ -110,15 +121,18 @@ impl Context {
         if !trial::starts(ssl, &transport)? {
             return Err(ConfigError::WrongRole { wanted: role });
         }
-        let rules = session_rules(ssl_context.verify_mode(), &[]);
+        let attached = Attached {
+            rules: session_rules(ssl_context.verify_mode(), &[]),
+            tickets: None,
+            observer: None,
+        };
         Self::freeze(
             ssl_context,
             role,
             transport,
             false,
             Requirements::default(),
-            &rules,
-            None,
+            attached,
         )
     }
 
@@ -128,8 +142,7 @@ impl Context {
         transport: TransportConfig,
         name_required: bool,
         requirements: Requirements,
-        rules: &[u8; 32],
-        tickets: Option<TicketRing>,
+        attached: Attached,
     ) -> Result<Context, ConfigError> {
         let cookie_context = match role {
             Role::Client => None,
@@ -143,7 +156,7 @@ impl Context {
         let max_certificate_list = sys::max_certificate_list(&probe);
         let max_send_fragment = sys::max_send_fragment(&mut probe);
         let mut hash = Sha256::new();
-        hash.update(rules);
+        hash.update(&attached.rules);
         hash.update(&[u8::from(name_required)]);
         hash.update(
             &probe
@@ -160,7 +173,8 @@ impl Context {
             max_send_fragment,
             requirements,
             session_rules: hash.finish(),
-            tickets,
+            tickets: attached.tickets,
+            observer: attached.observer,
         })))
     }
 
@@ -230,6 +244,11 @@ impl Context {
         Ok(())
     }
 
+    /// Who is told what happens.
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.0.observer.as_ref()
+    }
+
     /// The context with the cookie callbacks, which servers have.
     pub(crate) fn cookie_context(&self) -> Result<&SslContextRef, ConfigError> {
         let context = self.0.cookie_context.as_deref();
@@ -249,6 +268,9 @@ impl Context {
         parking::prepare(&mut ssl)?;
         if let Some(tickets) = &self.0.tickets {
             ticket::attach(&mut ssl, tickets)?;
+        }
+        if let Some(observer) = &self.0.observer {
+            observe::attach(&mut ssl, observer)?;
         }
         if let Some(ServerName::Dns(name)) = server_name {
             ssl.set_hostname(name.as_str())?;

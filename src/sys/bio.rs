@@ -132,7 +132,7 @@ impl State {
         self.peer = peer;
     }
 
-    #[cfg(test)]
+    /// Where the peer is.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }

@@ -6,6 +6,7 @@ pub(crate) mod addr;
 pub(crate) mod bio;
 pub(crate) mod certificates;
 pub(crate) mod context;
+pub(crate) mod observe;
 mod reason;
 pub(crate) mod session;
 #[cfg(feature = "udp")]
@@ -21,6 +22,7 @@ mod verify;
 pub(crate) mod ffi {
     use core::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_ushort, c_void};
 
+    pub(crate) use openssl_sys::SSL_state_string_long;
     pub(crate) use openssl_sys::{
         BIO, BIO_CTRL_DGRAM_QUERY_MTU, BIO_CTRL_FLUSH, BIO_METHOD, BIO_clear_retry_flags,
         BIO_get_data, BIO_meth_free, BIO_meth_new, BIO_meth_set_create__fixed_rust,
@@ -57,6 +59,12 @@ pub(crate) mod ffi {
     /// `ssl.h`: gets libssl's verdict on one certificate and answers its own.
     pub(crate) type SSL_verify_cb =
         Option<unsafe extern "C" fn(c_int, *mut X509_STORE_CTX) -> c_int>;
+    /// `ssl.h`: gets the direction, the version, the content type and the bytes of what was sent or received.
+    pub(crate) type msg_cb = Option<
+        unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, usize, *mut SSL, *mut c_void),
+    >;
+    /// `ssl.h`: gets a place in the handshake, and what was answered there.
+    pub(crate) type info_cb = Option<unsafe extern "C" fn(*const SSL, c_int, c_int)>;
     /// `tls1.h`: makes ready to encrypt or decrypt a ticket.
     pub(crate) type ticket_key_evp_cb = Option<
         unsafe extern "C" fn(
@@ -98,6 +106,10 @@ pub(crate) mod ffi {
     pub(crate) const SSL_CTRL_SET_SPLIT_SEND_FRAGMENT: c_int = 125;
     pub(crate) const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
     pub(crate) const DTLS_CTRL_HANDLE_TIMEOUT: c_int = 74;
+
+    pub(crate) const SSL_CB_LOOP: c_int = 0x01;
+    pub(crate) const SSL_CB_HANDSHAKE_START: c_int = 0x10;
+    pub(crate) const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
 
     // obj_mac.h: how a suite authenticates
     pub(crate) const NID_AUTH_RSA: c_int = 1046;
@@ -266,6 +278,8 @@ pub(crate) mod ffi {
             text: *mut c_char,
             length: usize,
         ) -> OSSL_PARAM;
+        pub(crate) fn SSL_set_msg_callback(ssl: *mut SSL, callback: msg_cb);
+        pub(crate) fn SSL_set_info_callback(ssl: *mut SSL, callback: info_cb);
         pub(crate) fn SSL_get_verify_mode(ssl: *const SSL) -> c_int;
         pub(crate) fn SSL_get_verify_callback(ssl: *const SSL) -> SSL_verify_cb;
     }

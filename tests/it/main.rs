@@ -13,6 +13,7 @@ mod key_types;
 mod loopback;
 mod loss;
 mod names;
+mod observe;
 mod psk;
 mod qdtls;
 mod resumption;

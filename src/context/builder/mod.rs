@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod client;
+mod observation;
 mod protocols;
 mod resumption;
 mod server;
@@ -18,6 +19,7 @@ use self::algorithms::Algorithms;
 pub(super) use self::algorithms::CERTIFICATE_SUITES;
 pub(crate) use self::algorithms::default_suites;
 pub use self::client::ForClient;
+use self::observation::Watching;
 use self::resumption::Resumption;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
 use self::trust::Trust;
@@ -27,7 +29,7 @@ use super::identity::key_types_differ;
 use super::names::Names;
 use super::protocols::Protocols;
 use super::psk::PskChoice;
-use super::{Context, Identity, PskLookup, check_library_version, session_rules, trial};
+use super::{Attached, Context, Identity, PskLookup, check_library_version, session_rules, trial};
 use crate::error::ConfigError;
 use crate::srtp::{self, SrtpProfile};
 use crate::sys::context as sys;
@@ -55,6 +57,7 @@ struct Settings {
     algorithms: Algorithms,
     resumption: Resumption,
     srtp: Vec<SrtpProfile>,
+    watching: Watching,
     transport: TransportConfig,
     protocols: Protocols,
     configure: Vec<Configure>,
@@ -184,6 +187,7 @@ impl Settings {
         if !self.srtp.is_empty() {
             srtp::install(&self.srtp, &mut builder)?;
         }
+        let observer = self.watching.install(&mut builder)?;
         for configure in self.configure {
             configure(&mut builder)?;
         }
@@ -217,8 +221,11 @@ impl Settings {
             self.transport,
             name_required,
             requirements,
-            &rules,
-            tickets,
+            Attached {
+                rules,
+                tickets,
+                observer,
+            },
         )
     }
 }
