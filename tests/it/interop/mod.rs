@@ -3,6 +3,7 @@
 //! A peer that is not installed is skipped with a printed line, but under continuous integration (`CI` is set) it is a failure.
 
 mod coap;
+mod coturn;
 mod files;
 mod gnutls;
 mod openssl;
