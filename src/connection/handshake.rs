@@ -93,6 +93,12 @@ impl Handshake {
         true
     }
 
+    /// Whether an alert is held.
+    #[cfg(feature = "udp")]
+    pub(super) fn holds_alert(&self) -> bool {
+        self.held_alert.is_some()
+    }
+
     /// The peer goes on, so the alert that was held was not its. Answers whether one was.
     pub(super) fn overrule_alert(&mut self) -> bool {
         self.held_alert.take().is_some()

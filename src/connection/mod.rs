@@ -505,6 +505,12 @@ impl Connection {
             })
     }
 
+    /// Whether an alert of the handshake waits to be believed.
+    #[cfg(feature = "udp")]
+    pub(crate) fn holds_alert(&self) -> bool {
+        matches!(&self.phase, Phase::Handshaking(handshake) if handshake.holds_alert())
+    }
+
     fn count_received(&mut self, bytes: usize) {
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += bytes as u64;

@@ -12,7 +12,7 @@ use openssl_dtls::{
 };
 
 use crate::loopback::{Accepted, DEADLINE, Server, Told};
-use crate::support::{IDENTITY, KEY, certificate_contexts, psk_contexts};
+use crate::support::{IDENTITY, KEY, certificate_contexts, psk_contexts, record};
 
 /// A time that passes before nothing happens.
 const SHORT: Duration = Duration::from_millis(50);
@@ -123,6 +123,46 @@ fn unreachable_port_is_told() {
     }
     // Not by the handshake's timeout.
     assert!(begin.elapsed() < DEADLINE);
+}
+
+#[test]
+fn alert_of_a_peer_that_is_gone_is_told() {
+    let quick = TransportConfig::new().retransmission(SHORT, DEADLINE);
+    let (client, _) = psk_contexts(&quick);
+    let elsewhere = bind();
+    let refuses = |error| {
+        assert!(
+            matches!(
+                error,
+                Err(ClientError::Connection(Error::AlertReceived { alert }))
+                    if alert == Alert::HANDSHAKE_FAILURE
+            ),
+            "{error:?}"
+        );
+    };
+    let alert = record(21, 0, 0, &[2, Alert::HANDSHAKE_FAILURE.0]);
+
+    // The client sends its hello again, and is told that the peer is gone, before it believes the alert.
+    let peer = bind();
+    let address = peer.local_addr().unwrap();
+    thread::scope(|scope| {
+        let attempt = scope.spawn(|| Client::connect(&client, address, None));
+        peer.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (_, from) = peer.recv_from(&mut [0; 1500]).unwrap();
+        peer.send_to(&alert, from).unwrap();
+        peer.connect(elsewhere.local_addr().unwrap()).unwrap();
+        refuses(attempt.join().unwrap());
+    });
+
+    // It is told so before it has read the alert.
+    let peer = bind();
+    let socket = bind();
+    let address = peer.local_addr().unwrap();
+    socket.connect(address).unwrap();
+    peer.send_to(&alert, socket.local_addr().unwrap()).unwrap();
+    peer.connect(elsewhere.local_addr().unwrap()).unwrap();
+    socket.send(b"refused").unwrap();
+    refuses(Client::over(&client, socket, address, None));
 }
 
 #[test]

@@ -179,7 +179,9 @@ impl Client {
             let mut reader = lock(&client.reader);
             client.flush(&mut lock(&client.connection))?;
             while !lock(&client.connection).is_established() {
-                client.wait(&mut reader, None)?;
+                if let Err(error) = client.wait(&mut reader, None) {
+                    client.look_again(error, &mut reader)?;
+                }
             }
         }
         Ok(client)
@@ -321,6 +323,24 @@ impl Client {
         flushed
     }
 
+    /// Takes what arrived before the peer was unreachable, which systems tell later: if it refused with an alert before it went
+    /// away, that is what to tell.
+    fn look_again(&self, error: ClientError, reader: &mut [u8]) -> Result<(), ClientError> {
+        if !matches!(error, ClientError::Connection(Error::Unreachable(_))) {
+            return Err(error);
+        }
+        // Nothing is sent meanwhile, so there are no more ICMP messages than the one that is told again here.
+        while let Some(length) = self.receive(reader, SHORTEST_SLEEP)? {
+            let datagram = reader.get(..length).unwrap_or_default();
+            lock(&self.connection).handle_datagram(Instant::now(), datagram)?;
+        }
+        let connection = lock(&self.connection);
+        if connection.holds_alert() || connection.is_established() {
+            return Ok(());
+        }
+        Err(error)
+    }
+
     /// One datagram of the peer, within `sleep`.
     fn receive(&self, buffer: &mut [u8], sleep: Duration) -> Result<Option<usize>, ClientError> {
         self.socket.set_read_timeout(Some(sleep))?;
@@ -381,7 +401,11 @@ impl Client {
     /// ICMP says that nothing listens at the peer's port. Anybody can forge that, so it ends an attempt to connect and nothing else.
     fn unreachable(&self, error: io::Error, connection: &Connection) -> Result<(), ClientError> {
         self.icmp_errors.fetch_add(1, Ordering::Relaxed);
-        if connection.handshake_info().is_some() || connection.is_closed() {
+        // A peer that refused with an alert and is gone is not one that was never there.
+        if connection.handshake_info().is_some()
+            || connection.is_closed()
+            || connection.holds_alert()
+        {
             return Ok(());
         }
         Err(Error::Unreachable(error).into())
