@@ -12,7 +12,7 @@ use openssl_dtls::openssl::pkey::{Id, PKey, Private};
 use openssl_dtls::openssl::pkey_ctx::PkeyCtx;
 use openssl_dtls::openssl::rsa::Rsa;
 use openssl_dtls::openssl::x509::extension::{
-    BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName,
+    BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
 };
 use openssl_dtls::openssl::x509::{X509, X509Name, X509NameRef};
 use openssl_dtls::{Identity, Role};
@@ -78,11 +78,7 @@ fn name(common_name: &str) -> X509Name {
 impl Authority {
     pub fn root(common_name: &str, key: PKey<Private>) -> Authority {
         let subject = name(common_name);
-        let certificate = sign(&subject, &key, &subject, &key, NOT_AFTER, |builder| {
-            builder
-                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
-                .unwrap();
-        });
+        let certificate = sign(&subject, &key, &subject, &key, NOT_AFTER, may_sign);
         Authority {
             certificate,
             key,
@@ -93,11 +89,7 @@ impl Authority {
     pub fn intermediate(&self, common_name: &str, key: PKey<Private>) -> Authority {
         let issuer = self.certificate.subject_name();
         let subject = name(common_name);
-        let certificate = sign(&subject, &key, issuer, &self.key, NOT_AFTER, |builder| {
-            builder
-                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
-                .unwrap();
-        });
+        let certificate = sign(&subject, &key, issuer, &self.key, NOT_AFTER, may_sign);
         let mut chain = vec![certificate.clone()];
         chain.extend(self.chain.clone());
         Authority {
@@ -148,6 +140,14 @@ impl Authority {
     pub fn pem(&self) -> Vec<u8> {
         self.certificate.to_pem().unwrap()
     }
+}
+
+/// Says that a certificate is an authority's, in both places where peers look.
+fn may_sign(builder: &mut openssl_dtls::openssl::x509::X509Builder) {
+    let constraints = BasicConstraints::new().critical().ca().build().unwrap();
+    builder.append_extension(constraints).unwrap();
+    let usage = KeyUsage::new().critical().key_cert_sign().build().unwrap();
+    builder.append_extension(usage).unwrap();
 }
 
 fn sign(
