@@ -1,5 +1,7 @@
 //! Certificates and keys in files, for programs that take nothing else.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use openssl_dtls::Identity;
@@ -22,6 +24,11 @@ impl Files {
         let path = self.0.path().join(name);
         std::fs::write(&path, contents).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// The path of a file that another writes.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
     }
 
     pub(crate) fn authority(&self, authority: &Authority) -> String {
@@ -87,19 +94,33 @@ pub(crate) fn expired() -> Credentials {
     Credentials::issue(certs::authority(), &leaf)
 }
 
-/// A chain of 4096-bit RSA certificates for `localhost` that takes several datagrams. They share a key, which takes seconds to
-/// make.
+/// A chain of 4096-bit RSA certificates for `localhost` that takes several datagrams.
 pub(crate) fn rsa() -> &'static (Authority, Credentials) {
     static RSA: OnceLock<(Authority, Credentials)> = OnceLock::new();
     RSA.get_or_init(|| {
-        let key = certs::rsa_key(4096);
-        let root = Authority::root("rsa root", key.clone());
-        let intermediate = root.intermediate("rsa intermediate", key.clone());
+        let root = Authority::root("rsa root", kept_rsa_key("root"));
+        let intermediate = root.intermediate("rsa intermediate", kept_rsa_key("intermediate"));
         let leaf = Leaf {
-            key,
+            key: kept_rsa_key("leaf"),
             ..Leaf::named("localhost")
         };
         let credentials = Credentials::issue(&intermediate, &leaf);
         (root, credentials)
     })
+}
+
+/// A 4096-bit RSA key that is kept beside the build, since it takes seconds to make and every test has a process of its own.
+fn kept_rsa_key(name: &str) -> PKey<Private> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = directory.join(format!("rsa-4096-{name}.pem"));
+    if let Ok(pem) = std::fs::read(&path) {
+        return PKey::private_key_from_pem(&pem).unwrap();
+    }
+    let key = certs::rsa_key(4096);
+    // Whole or not at all, whoever else makes one now.
+    let mut file = tempfile::NamedTempFile::new_in(directory).unwrap();
+    file.write_all(&key.private_key_to_pem_pkcs8().unwrap())
+        .unwrap();
+    file.persist(path).unwrap();
+    key
 }

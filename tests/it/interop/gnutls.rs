@@ -23,7 +23,8 @@ fn serv(arguments: &[&str]) -> (Peer, SocketAddr) {
         command.args(arguments);
         command
     };
-    Peer::start_on_free_port(command, "listening on IPv4 0.0.0.0")
+    // Said first of IPv4 and then of IPv6.
+    Peer::start_on_free_port(command, "...done")
 }
 
 /// Starts `gnutls-serv` with a certificate.

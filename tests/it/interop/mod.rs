@@ -6,8 +6,11 @@ mod coap;
 mod coturn;
 mod files;
 mod gnutls;
+mod library;
+mod mbedtls;
 mod openssl;
 mod peer;
+mod wolfssl;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -121,6 +121,13 @@ impl Peer {
         self.child.wait().expect("it is a child")
     }
 
+    /// Tells it nothing, and waits for its end.
+    #[track_caller]
+    pub(crate) fn exit_at_once(&mut self) -> ExitStatus {
+        self.say_no_more();
+        self.exit()
+    }
+
     pub(crate) fn printed(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().text).into_owned()
     }
