@@ -18,6 +18,8 @@ mod psk;
 mod qdtls;
 mod resumption;
 mod revocation;
+#[cfg(feature = "udp")]
+mod server;
 mod srtp;
 mod support;
 #[cfg(feature = "udp")]
