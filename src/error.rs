@@ -6,6 +6,7 @@ use openssl::error::ErrorStack;
 use openssl::x509::X509VerifyResult;
 use thiserror::Error;
 
+use crate::context::StapleProblem;
 use crate::types::Alert;
 use crate::verification::{Fingerprint, VerificationError};
 
@@ -297,6 +298,9 @@ pub enum Error {
         /// The fingerprint of the peer's certificate.
         fingerprint: Fingerprint,
     },
+    /// The server's OCSP staple is not good, or missing where one is required.
+    #[error("the status of the peer's certificate is not good")]
+    CertificateStatus(#[source] StapleProblem),
     /// The peer does not know the extended master secret (RFC 7627), which is required here.
     #[error("the peer does not know the extended master secret")]
     NoExtendedMasterSecret,
@@ -439,6 +443,7 @@ impl From<Error> for io::Error {
             | Error::UnknownPskIdentity(_)
             | Error::UnknownServerName { .. }
             | Error::UnpinnedCertificate { .. }
+            | Error::CertificateStatus(_)
             | Error::NoExtendedMasterSecret
             | Error::SessionRefused(_)
             | Error::Renegotiation(_)

@@ -1,4 +1,4 @@
-//! Keeps panics of user closures from crossing C.
+//! Keeps what user closures must not do to C away from it: panics, and errors left on the thread.
 //!
 //! A closure that libssl calls through us runs in [`run`]. Its panic is parked on this thread and C is given a refusal; whoever
 //! called into libssl takes the panic up again with [`resume`] as soon as the C function is back, whatever it returned.
@@ -6,6 +6,8 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use openssl::error::ErrorStack;
 
 thread_local! {
     static PARKED: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
@@ -18,7 +20,12 @@ pub(crate) fn run<R>(refusal: R, closure: impl FnOnce() -> R) -> R {
     if PARKED.with_borrow(Option::is_some) {
         return refusal;
     }
-    match catch_unwind(AssertUnwindSafe(closure)) {
+    // libssl takes whatever lies in this thread's error queue for its own: neither side may see the other's.
+    let before = ErrorStack::get();
+    let outcome = catch_unwind(AssertUnwindSafe(closure));
+    drop(ErrorStack::get());
+    before.put();
+    match outcome {
         Ok(answer) => answer,
         Err(payload) => {
             PARKED.with_borrow_mut(|parked| *parked = Some(payload));
@@ -47,5 +54,19 @@ mod tests {
         assert_eq!(*payload.downcast::<&str>().unwrap(), "first");
         resume();
         assert_eq!(run(0, || 2), 2);
+    }
+
+    #[test]
+    fn errors_on_the_thread_are_kept_apart() {
+        let error = || openssl::x509::X509::from_pem(b"no certificate").unwrap_err();
+        let earlier = error();
+        earlier.put();
+        run((), || {
+            assert!(ErrorStack::get().errors().is_empty());
+            error().put();
+        });
+        assert_eq!(ErrorStack::get().errors().len(), earlier.errors().len());
+        run((), || error().put());
+        assert!(ErrorStack::get().errors().is_empty());
     }
 }

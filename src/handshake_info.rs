@@ -26,6 +26,7 @@ pub struct HandshakeInfo {
     resumed: bool,
     application_protocol: Option<Vec<u8>>,
     extended_master_secret: bool,
+    ocsp_staple: Option<Vec<u8>>,
     max_fragment_length: Option<MaxFragmentLength>,
     verification_errors: Vec<VerificationError>,
 }
@@ -57,6 +58,7 @@ impl HandshakeInfo {
                 .and_then(SrtpProfile::from_id),
             resumed: ssl.session_reused(),
             application_protocol: ssl.selected_alpn_protocol().map(<[u8]>::to_vec),
+            ocsp_staple: ssl.ocsp_status().map(<[u8]>::to_vec),
             extended_master_secret: ssl.extms_support() == Some(true),
             max_fragment_length: MaxFragmentLength::from_code(sys::max_fragment_length(ssl)),
             verification_errors: parking::take(ssl).verification_errors,
@@ -149,6 +151,12 @@ impl HandshakeInfo {
     /// The application protocol that was agreed on (ALPN). Corresponds to `SSL_get0_alpn_selected`.
     pub fn application_protocol(&self) -> Option<&[u8]> {
         self.application_protocol.as_deref()
+    }
+
+    /// The server's OCSP staple in DER, which was found good; `None` if the client did not ask or the server has none. Corresponds
+    /// to `SSL_get_tlsext_status_ocsp_resp`.
+    pub fn ocsp_staple(&self) -> Option<&[u8]> {
+        self.ocsp_staple.as_deref()
     }
 
     /// Whether the keys are bound to the whole handshake (RFC 7627). Corresponds to `SSL_get_extms_support`.

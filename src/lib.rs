@@ -112,7 +112,8 @@ mod wire;
 pub use connection::Connection;
 pub use context::{
     AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous, ForClient,
-    ForServer, Identity, MaxFragmentLength, Psk, PskKey, PskLookup, Revocation, UnknownName,
+    ForServer, Identity, MaxFragmentLength, OcspStaple, OcspStapling, Psk, PskKey, PskLookup,
+    Revocation, StapleProblem, UnknownName,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use endpoint::{

@@ -131,6 +131,7 @@ impl Handshake {
         let forgeable = match error {
             Error::CertificateRejected { .. }
             | Error::UnpinnedCertificate { .. }
+            | Error::CertificateStatus(_)
             | Error::NoSharedCipherSuite(_)
             | Error::NoSharedGroup(_)
             | Error::NoSharedSignatureAlgorithm(_)

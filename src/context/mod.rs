@@ -3,6 +3,7 @@
 mod builder;
 mod identity;
 mod names;
+mod ocsp;
 mod protocols;
 mod psk;
 mod trial;
@@ -13,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use openssl::sha::Sha256;
-use openssl::ssl::{Ssl, SslContext, SslContextRef, SslVerifyMode};
+use openssl::ssl::{Ssl, SslContext, SslContextRef, SslVerifyMode, StatusType};
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref};
 
@@ -23,6 +24,7 @@ pub use self::builder::{
 };
 pub use self::identity::Identity;
 pub use self::names::UnknownName;
+pub use self::ocsp::{OcspStaple, OcspStapling, StapleProblem};
 use self::protocols::Requirements;
 pub use self::protocols::{AlpnPolicy, MaxFragmentLength};
 pub use self::psk::{Psk, PskKey, PskLookup};
@@ -266,6 +268,9 @@ impl Context {
         set_role(&mut ssl, self.0.role);
         sys::set_invariants(&mut ssl);
         parking::prepare(&mut ssl)?;
+        if self.0.requirements.ocsp_staple {
+            ssl.set_status_type(StatusType::OCSP)?;
+        }
         if let Some(tickets) = &self.0.tickets {
             ticket::attach(&mut ssl, tickets)?;
         }

@@ -138,11 +138,12 @@ impl Protocols {
     }
 
     /// What each completed handshake is held against.
-    pub(super) fn requirements(self, pins: Vec<Fingerprint>) -> Requirements {
+    pub(super) fn requirements(self, pins: Vec<Fingerprint>, ocsp_staple: bool) -> Requirements {
         Requirements {
             application_protocols: self.alpn,
             application_protocol: self.policy == AlpnPolicy::Require,
             pins,
+            ocsp_staple,
             extended_master_secret: self.require_extended_master_secret,
         }
     }
@@ -170,6 +171,8 @@ pub(super) struct Requirements {
     application_protocols: Vec<Vec<u8>>,
     application_protocol: bool,
     pins: Vec<Fingerprint>,
+    /// Asked for on each connection; the callback sees to the answer.
+    pub(super) ocsp_staple: bool,
     extended_master_secret: bool,
 }
 

@@ -261,3 +261,23 @@ fn server_with_keys_alone_has_no_suite_for_certificates() {
         .build();
     assert!(matches!(client, Err(ConfigError::NoCipherSuites)));
 }
+
+#[test]
+fn error_that_a_look_up_leaves_in_libcrypto_is_not_the_handshakes() {
+    let leave = || {
+        let unreadable = openssl_dtls::openssl::x509::X509::from_pem(b"no certificate");
+        unreadable.unwrap_err().put();
+    };
+    let look_up = PskLookup::new(move |_| {
+        leave();
+        Some(PskKey::new(KEY).unwrap())
+    });
+    let client = Context::client()
+        .psk_by_hint(move |_| {
+            leave();
+            Psk::new(IDENTITY, KEY).map(Some)
+        })
+        .build()
+        .unwrap();
+    Pair::connected(&(client, server(look_up))).assert_works();
+}

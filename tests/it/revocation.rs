@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use openssl_dtls::openssl::x509::X509Crl;
 use openssl_dtls::{
-    ClientCertificates, ConfigError, Context, ContextBuilder, Error, ForClient, Identity,
-    Revocation,
+    Alert, ClientCertificates, ConfigError, Context, ContextBuilder, Error, ForClient, Identity,
+    OcspStaple, OcspStapling, PskLookup, Revocation, StapleProblem,
 };
 
-use crate::support::Pair;
 use crate::support::certs::{self, Authority, Leaf, NOT_AFTER};
-use crate::support::status::revocation_list;
+use crate::support::status::{Status, ocsp_response, revocation_list};
+use crate::support::{Pair, psk};
 
 /// Numbers of `X509_V_ERR_*`, in x509_vfy.h.
 const NO_LIST: i32 = 3;
@@ -201,4 +201,163 @@ fn contradictions_about_revocation_are_refused() {
     }
     let missing = chain.trusting().crl_file("no/such/file").build();
     assert!(matches!(missing, Err(ConfigError::File { .. })));
+}
+
+fn staple(chain: &Chain, identity: &Identity, status: Status) -> OcspStaple {
+    let certificate = identity.certificate();
+    let issuer = &chain.intermediate;
+    let der = ocsp_response(certificate, issuer, issuer, status, NOT_AFTER);
+    OcspStaple::from_der(&der).unwrap()
+}
+
+/// A client that has an opinion about staples, and a server that shows `staple`.
+fn stapling_pair(chain: &Chain, stapling: OcspStapling, staple: Option<OcspStaple>) -> Pair {
+    let client = chain.trusting().ocsp_stapling(stapling).build().unwrap();
+    let expected = chain.good.certificate().to_der().unwrap();
+    let server = Context::server(chain.good.clone())
+        .ocsp_staple(move |certificate| {
+            assert_eq!(certificate.to_der().unwrap(), expected);
+            staple.clone()
+        })
+        .build()
+        .unwrap();
+    Pair::new(&(client, server))
+}
+
+#[test]
+fn good_staple_is_checked_and_told() {
+    let chain = Chain::new();
+    let good = staple(&chain, &chain.good, Status::Good);
+    for stapling in [OcspStapling::Request, OcspStapling::Require] {
+        let mut pair = stapling_pair(&chain, stapling, Some(good.clone()));
+        pair.handshake();
+        pair.assert_works();
+        let info = pair.client.handshake_info().unwrap();
+        assert_eq!(info.ocsp_staple(), Some(good.as_der()));
+    }
+    // Nobody asks.
+    let server = Context::server(chain.good.clone())
+        .ocsp_staple(|_| panic!("no client asked"))
+        .build()
+        .unwrap();
+    let pair = Pair::connected(&(chain.trusting().build().unwrap(), server));
+    assert_eq!(pair.client.handshake_info().unwrap().ocsp_staple(), None);
+}
+
+#[test]
+fn missing_staple_matters_only_if_one_is_required() {
+    let chain = Chain::new();
+    let mut pair = stapling_pair(&chain, OcspStapling::Request, None);
+    pair.handshake();
+    pair.assert_works();
+    let mut pair = stapling_pair(&chain, OcspStapling::Require, None);
+    assert_eq!(problem(&mut pair), StapleProblem::Missing);
+    // A pre-shared key has no status.
+    let client = chain
+        .trusting()
+        .psk(psk())
+        .cipher_list("PSK-AES128-GCM-SHA256")
+        .ocsp_stapling(OcspStapling::Require)
+        .build()
+        .unwrap();
+    let server = Context::server(PskLookup::single(psk())).build().unwrap();
+    Pair::connected(&(client, server)).assert_works();
+}
+
+fn problem(pair: &mut Pair) -> StapleProblem {
+    pair.travel(Duration::from_secs(20));
+    assert!(
+        matches!(
+            pair.server_errors[0],
+            Error::AlertReceived { alert: Alert(113) }
+        ),
+        "{pair:?}"
+    );
+    match pair.client_error {
+        Some(Error::CertificateStatus(problem)) => problem,
+        _ => panic!("{pair:?}"),
+    }
+}
+
+#[test]
+fn bad_staples_are_refused() {
+    let chain = Chain::new();
+    let good = chain.good.certificate();
+    let issuer = &chain.intermediate;
+    let stranger = Authority::root("stranger", certs::ec_key());
+    for (der, expected) in [
+        (
+            ocsp_response(good, issuer, issuer, Status::Revoked, NOT_AFTER),
+            StapleProblem::Revoked,
+        ),
+        (
+            ocsp_response(good, issuer, issuer, Status::Unknown, NOT_AFTER),
+            StapleProblem::UnknownCertificate,
+        ),
+        (
+            ocsp_response(good, issuer, issuer, Status::Good, "20250101000000Z"),
+            StapleProblem::OutOfDate,
+        ),
+        (
+            ocsp_response(
+                chain.revoked.certificate(),
+                issuer,
+                issuer,
+                Status::Good,
+                NOT_AFTER,
+            ),
+            StapleProblem::OtherCertificate,
+        ),
+        (
+            ocsp_response(good, issuer, &stranger, Status::Good, NOT_AFTER),
+            StapleProblem::Untrusted,
+        ),
+    ] {
+        let staple = OcspStaple::from_der(&der).unwrap();
+        for stapling in [OcspStapling::Request, OcspStapling::Require] {
+            let mut pair = stapling_pair(&chain, stapling, Some(staple.clone()));
+            // From OpenSSL 4.0 on a server does not send what is about another certificate.
+            let sent = expected != StapleProblem::OtherCertificate
+                || openssl_dtls::openssl::version::number() < 0x4000_0000;
+            match stapling {
+                _ if sent => assert_eq!(problem(&mut pair), expected),
+                OcspStapling::Request => pair.handshake(),
+                OcspStapling::Require => assert_eq!(problem(&mut pair), StapleProblem::Missing),
+            }
+        }
+    }
+}
+
+#[test]
+fn hazard_c47_what_is_no_response_cannot_be_stapled() {
+    // A response that says internalError.
+    let no_answer = [0x30, 0x03, 0x0a, 0x01, 0x02];
+    for bad in [&b""[..], b"no response", &no_answer] {
+        assert!(matches!(
+            OcspStaple::from_der(bad),
+            Err(ConfigError::Parse {
+                what: "OCSP response",
+                ..
+            })
+        ));
+    }
+}
+
+#[test]
+fn staples_cannot_be_checked_where_nobody_is_trusted() {
+    let refused = Context::client()
+        .ocsp_stapling(OcspStapling::Request)
+        .dangerous()
+        .no_verification()
+        .build();
+    assert!(
+        matches!(
+            refused,
+            Err(ConfigError::Contradiction {
+                what: "checking OCSP staples",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
 }

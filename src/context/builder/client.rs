@@ -4,6 +4,7 @@ use openssl::ssl::SslVerifyMode;
 
 use super::{ContextBuilder, Dangerous, Parts};
 use crate::context::names::Names;
+use crate::context::ocsp::OcspStapling;
 use crate::context::psk::{Psk, PskChoice};
 use crate::context::{Context, Identity};
 use crate::error::ConfigError;
@@ -13,6 +14,7 @@ use crate::types::Role;
 #[derive(Debug)]
 pub struct ForClient {
     identities: Vec<Identity>,
+    stapling: Option<OcspStapling>,
     psk: Option<PskChoice>,
     check_name: bool,
 }
@@ -21,6 +23,7 @@ impl ContextBuilder<ForClient> {
     pub(in crate::context) fn client() -> Self {
         Self::new(ForClient {
             identities: Vec::new(),
+            stapling: None,
             psk: None,
             check_name: true,
         })
@@ -70,6 +73,16 @@ impl ContextBuilder<ForClient> {
         self
     }
 
+    /// Asks the server for an OCSP staple, and checks it against the verified chain. Default: none is asked for.
+    ///
+    /// A bad one, or none where one is required, is [`Error::CertificateStatus`](crate::Error::CertificateStatus). A resumed
+    /// handshake has no certificate, and so no staple. Corresponds to `SSL_set_tlsext_status_type`,
+    /// `SSL_CTX_set_tlsext_status_cb` and `OCSP_basic_verify`.
+    pub fn ocsp_stapling(mut self, stapling: OcspStapling) -> Self {
+        self.for_role.stapling = Some(stapling);
+        self
+    }
+
     /// Makes the context.
     ///
     /// # Errors
@@ -80,6 +93,7 @@ impl ContextBuilder<ForClient> {
             for_role:
                 ForClient {
                     identities,
+                    stapling,
                     psk,
                     check_name,
                 },
@@ -98,6 +112,8 @@ impl ContextBuilder<ForClient> {
             role: Role::Client,
             identities,
             names: Names::default(),
+            staples: None,
+            stapling,
             client_psk: psk,
             server_psk: None,
             verify_mode,

@@ -27,6 +27,7 @@ pub use self::verification::Revocation;
 use self::verification::Verification;
 use super::identity::key_types_differ;
 use super::names::Names;
+use super::ocsp::{self, OcspStapling, Staples};
 use super::protocols::Protocols;
 use super::psk::PskChoice;
 use super::{Attached, Context, Identity, PskLookup, check_library_version, session_rules, trial};
@@ -68,6 +69,8 @@ struct Parts {
     role: Role,
     identities: Vec<Identity>,
     names: Names,
+    staples: Option<Staples>,
+    stapling: Option<OcspStapling>,
     client_psk: Option<PskChoice>,
     server_psk: Option<PskLookup>,
     verify_mode: SslVerifyMode,
@@ -149,6 +152,7 @@ impl Settings {
             .check(&self.trust, asks_for_certificates)?;
         let has_lists = self.trust.has_revocation_lists();
         let trusted = self.trust.install(&mut builder, &parts)?;
+        let trusts_nobody = self.verification.needs_no_trust();
         let pins = self.verification.pins.clone();
         self.verification
             .install(&mut builder, parts.verify_mode, has_lists)?;
@@ -157,6 +161,8 @@ impl Settings {
             role,
             identities,
             names,
+            staples,
+            stapling,
             client_psk,
             server_psk,
             verify_mode,
@@ -178,6 +184,18 @@ impl Settings {
         doubtful.retain(has_doubtful_key);
         names.install(&mut builder)?;
         self.protocols.install(&mut builder, role)?;
+        if let Some(staples) = staples {
+            staples.install(&mut builder)?;
+        }
+        if let Some(stapling) = stapling {
+            if trusts_nobody {
+                return Err(ConfigError::Contradiction {
+                    what: "checking OCSP staples",
+                    with: "trusting no authority",
+                });
+            }
+            ocsp::install_check(&mut builder, stapling)?;
+        }
         if let Some(psk) = client_psk {
             psk.install(&mut builder);
         }
@@ -214,7 +232,7 @@ impl Settings {
                 });
             }
         }
-        let requirements = self.protocols.requirements(pins);
+        let requirements = self.protocols.requirements(pins, stapling.is_some());
         Context::freeze(
             ssl_context,
             role,

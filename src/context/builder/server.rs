@@ -1,9 +1,11 @@
 //! What only servers have.
 
 use openssl::ssl::SslVerifyMode;
+use openssl::x509::X509Ref;
 
 use super::{ContextBuilder, Parts};
 use crate::context::names::{Names, UnknownName};
+use crate::context::ocsp::{OcspStaple, Staples};
 use crate::context::{Context, Identity, PskLookup};
 use crate::error::ConfigError;
 use crate::types::Role;
@@ -79,6 +81,7 @@ pub struct ForServer {
     credentials: Credentials,
     client_certificates: ClientCertificates,
     names: Names,
+    staples: Option<Staples>,
 }
 
 impl ContextBuilder<ForServer> {
@@ -87,6 +90,7 @@ impl ContextBuilder<ForServer> {
             credentials,
             client_certificates: ClientCertificates::None,
             names: Names::default(),
+            staples: None,
         })
     }
 
@@ -124,6 +128,20 @@ impl ContextBuilder<ForServer> {
         self
     }
 
+    /// Asks `choose` for the OCSP staple of the certificate that is about to be shown to a client that wants one; `None` staples
+    /// nothing.
+    ///
+    /// It runs inside the handshake, on the thread that called, and must not block: fetch responses beforehand, and swap them
+    /// behind the closure before they are out of date. A panic goes through to that caller. Corresponds to
+    /// `SSL_CTX_set_tlsext_status_cb`.
+    pub fn ocsp_staple(
+        mut self,
+        choose: impl Fn(&X509Ref) -> Option<OcspStaple> + Send + Sync + 'static,
+    ) -> Self {
+        self.for_role.staples = Some(Staples::new(choose));
+        self
+    }
+
     /// Makes the context.
     ///
     /// # Errors
@@ -136,6 +154,7 @@ impl ContextBuilder<ForServer> {
                     credentials,
                     client_certificates,
                     names,
+                    staples,
                 },
             settings,
         } = self;
@@ -157,6 +176,8 @@ impl ContextBuilder<ForServer> {
             certificates: !credentials.identities.is_empty(),
             identities: credentials.identities,
             names,
+            staples,
+            stapling: None,
             client_psk: None,
             server_psk: credentials.psk,
             verify_mode,
