@@ -3,6 +3,15 @@
 #![cfg(feature = "capi")]
 
 mod c_source;
+#[path = "it/interop/peer.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod peer;
+
+/// What [`peer`] finds in the tests it was made for.
+mod loopback {
+    /// Long enough for a slow machine; nothing waits that long where all is well.
+    pub(crate) const DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
+}
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +22,7 @@ use std::sync::OnceLock;
 
 use c_source::{c_arguments, declare, split_arguments, split_at_closing};
 use openssl_dtls::capi;
+use peer::Peer;
 
 const SOURCES: &[&str] = &[
     include_str!("../src/capi/mod.rs"),
@@ -220,6 +230,8 @@ impl Library {
         let program = self
             .directory
             .join(format!("{stem}-{compiler}{}", flags.concat()));
+        // Other tests may compile and run the same program meanwhile.
+        let unfinished = program.with_extension(std::process::id().to_string());
         let mut command = Command::new(compiler);
         let standard = if source.ends_with(".cpp") {
             "-std=c++11"
@@ -237,12 +249,14 @@ impl Library {
         command.arg("-D_POSIX_C_SOURCE=200809L").args(flags);
         command.arg("-I").arg(root.join("src/capi"));
         c_source::include_openssl(&mut command);
-        command.arg(root.join(source)).arg("-o").arg(&program);
+        command.arg(root.join(source)).arg("-o").arg(&unfinished);
         if is_self_contained() {
             command.arg(self.directory.join("libopenssl_dtls.a"));
             command.args(["-lpthread", "-ldl", "-lm"]);
         } else {
             command.arg("-L").arg(&self.directory).arg("-lopenssl_dtls");
+            // Goes before what the test runner names as places for libraries.
+            command.arg("-Wl,--disable-new-dtags");
             command.arg(format!("-Wl,-rpath,{}", self.directory.display()));
             command.args(["-lssl", "-lcrypto"]);
         }
@@ -252,6 +266,7 @@ impl Library {
             "{command:?}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+        std::fs::rename(&unfinished, &program).unwrap();
         Some(program)
     }
 }
@@ -277,20 +292,157 @@ fn run_in_every_way(source: &str, compilers: [&str; 2], says: &str) {
             continue;
         };
         assert!(run(&mut Command::new(&program)).contains(says));
-        if c_source::has_compiler("valgrind") {
-            let mut valgrind = Command::new("valgrind");
-            valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
-            valgrind.args([
-                "--show-leak-kinds=definite",
-                "--errors-for-leak-kinds=definite",
-            ]);
-            assert!(run(valgrind.arg(&program)).contains(says));
+        for way in [Way::Valgrind, Way::Sanitizer] {
+            if let Some(mut command) = way.command(compiler, source) {
+                assert!(run(&mut command).contains(says));
+            }
         }
-        let Some(program) = library.compile(compiler, source, &["-fsanitize=address"]) else {
-            continue;
-        };
-        assert!(run(&mut Command::new(&program)).contains(says));
     }
+}
+
+/// How a program is run: as it is, under valgrind, or compiled with the address sanitizer.
+#[derive(Clone, Copy)]
+enum Way {
+    Valgrind,
+    Sanitizer,
+}
+
+impl Way {
+    /// The command that runs `source`, compiled by `compiler`; `None` if a tool is missing.
+    fn command(self, compiler: &str, source: &str) -> Option<Command> {
+        match self {
+            Way::Valgrind => {
+                let program = library().compile(compiler, source, &[])?;
+                if !c_source::has_compiler("valgrind") {
+                    return None;
+                }
+                let mut valgrind = Command::new("valgrind");
+                valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
+                valgrind.args([
+                    "--show-leak-kinds=definite",
+                    "--errors-for-leak-kinds=definite",
+                ]);
+                valgrind.arg(program);
+                Some(valgrind)
+            }
+            Way::Sanitizer => {
+                let program = library().compile(compiler, source, &["-fsanitize=address"])?;
+                Some(Command::new(program))
+            }
+        }
+    }
+}
+
+const C_SERVER: &str = "examples/c/echo_server.c";
+const CPP_CLIENT: &str = "examples/c/echo_client.cpp";
+const PSK_IDENTITY: &str = "sensor";
+const PSK_KEY: &str = "0123456789abcdef";
+
+/// Ends a server that was started from an example, in order.
+fn stop(mut server: Peer) {
+    let killed = Command::new("kill").arg(server.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    let status = server.exit();
+    assert!(status.success(), "{status}: {}", server.printed());
+}
+
+/// The server in C serves the client in C++ and `openssl s_client`, each twice, and ends in order.
+fn serve_everyone(way: Way, c: &str, cpp: &str) {
+    let (Some(mut server), Some(_)) = (way.command(c, C_SERVER), way.command(cpp, CPP_CLIENT))
+    else {
+        return;
+    };
+    server.args(["127.0.0.1", "0", "--psk", PSK_IDENTITY, PSK_KEY]);
+    let server = Peer::start(&mut server);
+    let port = server.rest_of_line("listening on");
+    let key: String = PSK_KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for round in ["one", "two"] {
+        let mut client = way.command(cpp, CPP_CLIENT).unwrap();
+        client.args([
+            "127.0.0.1",
+            &port,
+            "--psk",
+            PSK_IDENTITY,
+            PSK_KEY,
+            round,
+            "and more",
+        ]);
+        assert_eq!(run(&mut client), format!("{round}\nand more\n"));
+
+        if !c_source::has_compiler("openssl") {
+            continue;
+        }
+        let mut s_client = Command::new("openssl");
+        s_client.args([
+            "s_client",
+            "-dtls1_2",
+            "-connect",
+            &format!("127.0.0.1:{port}"),
+        ]);
+        s_client.args(["-psk_identity", PSK_IDENTITY, "-psk", &key, "-quiet"]);
+        let mut s_client = Peer::start(&mut s_client);
+        s_client.say("by hand\n");
+        s_client.expect("by hand\n");
+    }
+    server.expect("connected with TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256");
+    stop(server);
+}
+
+#[test]
+fn server_in_c_serves_many_peers_under_valgrind() {
+    serve_everyone(Way::Valgrind, "gcc", "g++");
+}
+
+#[test]
+fn server_in_c_serves_many_peers_under_the_address_sanitizer() {
+    serve_everyone(Way::Sanitizer, "clang", "clang++");
+}
+
+/// The client in C++ speaks to `openssl s_server`.
+fn speak_to_s_server(way: Way, cpp: &str) {
+    if way.command(cpp, CPP_CLIENT).is_none() || !c_source::has_compiler("openssl") {
+        return;
+    }
+    let key: String = PSK_KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let command = |port: u16| {
+        let mut s_server = Command::new("openssl");
+        s_server.args([
+            "s_server",
+            "-dtls1_2",
+            "-4",
+            "-accept",
+            &port.to_string(),
+            "-nocert",
+        ]);
+        s_server.args(["-psk_identity", PSK_IDENTITY, "-psk", &key, "-listen"]);
+        s_server
+    };
+    let (mut s_server, address) = Peer::start_on_free_port(command, "ACCEPT");
+    let mut client = way.command(cpp, CPP_CLIENT).unwrap();
+    client.args([
+        "127.0.0.1",
+        &address.port().to_string(),
+        "--psk",
+        PSK_IDENTITY,
+        PSK_KEY,
+        "over to you\n",
+    ]);
+    let mut client = Peer::start(&mut client);
+    s_server.expect("over to you\n");
+    s_server.say("over to you\n");
+    let status = client.exit();
+    assert!(status.success(), "{status}: {}", client.printed());
+    client.expect("over to you\n");
+}
+
+#[test]
+fn client_in_cpp_speaks_to_openssl_under_valgrind() {
+    speak_to_s_server(Way::Valgrind, "g++");
+}
+
+#[test]
+fn client_in_cpp_speaks_to_openssl_under_the_address_sanitizer() {
+    speak_to_s_server(Way::Sanitizer, "clang++");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod listener;
 mod options;
 mod panic;
 
+pub use self::address::sockaddr;
 pub use self::connection::*;
 pub use self::context::*;
 pub use self::cookie::*;

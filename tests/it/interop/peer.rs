@@ -128,6 +128,11 @@ impl Peer {
         self.exit()
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn printed(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().text).into_owned()
     }
