@@ -62,7 +62,7 @@ impl Default for EndpointConfig {
             linger: Duration::from_secs(30),
             max_send_bytes: 64 * 1024 * 1024,
             max_receive_bytes: 64 * 1024 * 1024,
-            max_replies: 256,
+            max_replies: 1_024,
             hand_out_foreign: false,
         }
     }
@@ -162,7 +162,7 @@ impl EndpointConfig {
         self
     }
 
-    /// How many HelloVerifyRequests may wait to be sent. Default: 256. From 1 to 65,536.
+    /// How many HelloVerifyRequests may wait to be sent. Default: 1,024. From 1 to 65,536.
     ///
     /// When they do, further hellos are dropped and counted.
     pub fn max_replies(mut self, replies: usize) -> Self {

@@ -45,6 +45,49 @@ use crate::types::{CloseReason, DropReason, Drops, Mtu, Path, Transmit};
 /// [`Listener`](crate::Listener). After **every** call drain [`poll_transmit`](Self::poll_transmit) and
 /// [`poll_event`](Self::poll_event), and ask [`poll_timeout`](Self::poll_timeout). Any order of calls is legal.
 ///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::time::{Instant, SystemTime};
+/// use openssl_dtls::{
+///     ClockAnchor, Context, CookieRing, Endpoint, EndpointConfig, EndpointEvent, Psk, PskLookup,
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = b"a shared secret of some length";
+/// let psk = || Psk::new(b"sensor-7", key);
+/// let client_context = Context::client().psk(psk()?).build()?;
+/// let server_context = Context::server(PskLookup::single(psk()?)).build()?;
+/// let now = Instant::now();
+/// let ring = CookieRing::random(ClockAnchor::new(now, SystemTime::now()))?;
+/// let mut server = Endpoint::server(EndpointConfig::new(), &server_context, ring)?;
+/// let mut client = Endpoint::new(EndpointConfig::new())?;
+///
+/// let (client_addr, server_addr): (SocketAddr, SocketAddr) =
+///     ("192.0.2.1:40000".parse()?, "192.0.2.2:4433".parse()?);
+/// let ours = client.connect(now, &client_context, server_addr, None)?;
+/// let theirs = loop {
+///     // A program has a socket in place of these two loops, and looks at `Handled` if it shares it.
+///     while let Some(transmit) = client.poll_transmit() {
+///         let _ = server.handle_datagram(now, client_addr, transmit.contents)?;
+///     }
+///     while let Some(transmit) = server.poll_transmit() {
+///         let _ = client.handle_datagram(now, server_addr, transmit.contents)?;
+///     }
+///     if let Some((handle, EndpointEvent::Connected)) = server.poll_event() {
+///         break handle;
+///     }
+/// };
+/// server.send(theirs, b"welcome")?;
+/// while let Some(transmit) = server.poll_transmit() {
+///     let _ = client.handle_datagram(now, server_addr, transmit.contents)?;
+/// }
+/// let mut message = [0; 1500];
+/// let length = client.recv(ours, &mut message)?.ok_or("no message")?;
+/// assert_eq!(&message[..length], b"welcome");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Life of a connection
 ///
 /// An accepted connection is first heard of by [`EndpointEvent::Connected`], or by the event of its failure. Each connection tells

@@ -229,3 +229,22 @@ fn a_flood_at_one_connection_does_not_keep_others_from_sending() {
     }
     assert!(first.iter().filter(|to| to.ip() == source(1).ip()).count() >= 3);
 }
+
+#[test]
+fn events_of_evicted_handshakes_are_bounded_and_counted() {
+    let config = EndpointConfig::new().max_half_open(1);
+    let mut world = World::new(config);
+    for port in 1..=1200 {
+        let hello = hello_with_cookie(&mut world, source(port));
+        let _ = world.inject(source(port), &hello);
+    }
+    let stats = world.server.stats();
+    assert_eq!((stats.half_open, stats.connections), (1, 1));
+    assert_eq!(stats.accepted.evicted, 1199);
+    let mut told = 0;
+    while world.server.poll_event().is_some() {
+        told += 1;
+    }
+    assert_eq!(told + stats.events_dropped, 1199);
+    assert!(stats.events_dropped > 0);
+}

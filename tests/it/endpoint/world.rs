@@ -193,22 +193,38 @@ impl World {
 
     fn deliver(&mut self) {
         let now = clock::now();
-        for host in &mut self.hosts {
-            while let Some(datagram) = host.up.receive(now) {
-                let handled = self.server.handle_datagram(now, host.addr, &datagram);
-                assert_eq!(handled.unwrap(), Handled::Consumed);
-            }
+        for number in 0..self.hosts.len() {
+            let host = &mut self.hosts[number];
+            let from = host.addr;
             while let Some(datagram) = host.down.receive(now) {
                 let handled = host.endpoint.handle_datagram(now, server_addr(), &datagram);
                 assert_eq!(handled.unwrap(), Handled::Consumed);
             }
             host.endpoint.handle_timeout(now);
+            while let Some(datagram) = self.hosts[number].up.receive(now) {
+                let handled = self.server.handle_datagram(now, from, &datagram);
+                assert_eq!(handled.unwrap(), Handled::Consumed);
+                self.drain_server();
+            }
         }
         self.server.handle_timeout(now);
     }
 
     /// Sends and collects all that waits.
     pub fn drain(&mut self) {
+        let now = clock::now();
+        self.drain_server();
+        for host in &mut self.hosts {
+            while let Some(transmit) = host.endpoint.poll_transmit() {
+                assert_eq!(transmit.path.peer, server_addr());
+                host.up.send(now, transmit.contents);
+            }
+            host.events
+                .extend(std::iter::from_fn(|| host.endpoint.poll_event()));
+        }
+    }
+
+    fn drain_server(&mut self) {
         let now = clock::now();
         while let Some(transmit) = self.server.poll_transmit() {
             match self.by_addr.get(&transmit.path.peer) {
@@ -220,14 +236,6 @@ impl World {
         }
         self.events
             .extend(std::iter::from_fn(|| self.server.poll_event()));
-        for host in &mut self.hosts {
-            while let Some(transmit) = host.endpoint.poll_transmit() {
-                assert_eq!(transmit.path.peer, server_addr());
-                host.up.send(now, transmit.contents);
-            }
-            host.events
-                .extend(std::iter::from_fn(|| host.endpoint.poll_event()));
-        }
     }
 
     /// Gives the server a datagram from `from`, as if the network had brought it.
