@@ -42,7 +42,7 @@ use crate::types::{CloseReason, DropReason, Drops, Mtu, Path, Transmit};
 ///
 /// It opens no socket and reads no clock. Every datagram of the socket goes to [`handle_datagram`](Self::handle_datagram), which
 /// finds its connection by the peer's address, or puts an unknown peer through the cookie exchange of a
-/// [`Listener`](crate::Listener). After **every** call drain [`poll_transmit`](Self::poll_transmit) and
+/// [`Listener`]. After **every** call drain [`poll_transmit`](Self::poll_transmit) and
 /// [`poll_event`](Self::poll_event), and ask [`poll_timeout`](Self::poll_timeout). Any order of calls is legal.
 ///
 /// ```
