@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use super::{Connection, Phase};
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
-use crate::sys::ssl::BoundSsl;
+use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
 use crate::transport::TransportConfig;
-use crate::types::{Alert, Mtu};
+use crate::types::{Alert, Event, Mtu, Role};
 
 /// The sizes to go down to when a flight is lost again and again, in bytes of UDP payload: what the smallest link MTUs of IPv4
 /// (576) and of RFC 6347, 4.1.1.1 (256) leave.
@@ -200,5 +202,90 @@ impl Handshake {
             }
             error => error,
         }
+    }
+}
+
+impl Connection {
+    /// Goes on with the handshake, with one record or with none.
+    pub(super) fn step_handshake(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        let queued = handshake.ssl.state().output.len();
+        let (outcome, _) = handshake.ssl.handshake(record);
+        self.after_handshake_call(now, queued, outcome)
+    }
+
+    /// What every call into libssl during the handshake is followed by; it queued datagrams from entry `queued` on.
+    pub(super) fn after_handshake_call(
+        &mut self,
+        now: Instant,
+        queued: usize,
+        outcome: Outcome,
+    ) -> Result<(), Error> {
+        self.collect_counts();
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        handshake.after_call(now, queued, self.mtu);
+        let error = match outcome {
+            Outcome::Done => return self.establish(now),
+            Outcome::Waits => return Ok(()),
+            Outcome::CloseNotify => Error::ClosedInHandshake,
+            Outcome::Failed(stack) => handshake.ssl.error(stack),
+        };
+        if self.role == Role::Client && handshake.may_restart(&error, now) {
+            self.restart(now, error)
+        } else {
+            Err(self.fail(error))
+        }
+    }
+
+    /// Starts a client's handshake again, from the first flight.
+    fn restart(&mut self, now: Instant, error: Error) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = self.take_phase() else {
+            return Err(error);
+        };
+        let Ok(ssl) = self.context.new_ssl(handshake.server_name.as_ref()) else {
+            self.phase = Phase::Closed(Some(handshake.ssl.into_bio()));
+            return Err(error);
+        };
+        let next = handshake.next_try(ssl, error, self.context.transport(), self.mtu, now)?;
+        self.phase = Phase::Handshaking(Box::new(next));
+        self.stats.handshake_restarts += 1;
+        self.step_handshake(now, &[])
+    }
+
+    /// The handshake is complete: copies out what was agreed and begins to read.
+    fn establish(&mut self, now: Instant) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = self.take_phase() else {
+            return Ok(());
+        };
+        let mut bound = handshake.ssl;
+        bound.state_mut().allowance = None;
+        match bound.data_mtu(self.mtu) {
+            Ok(data_mtu) => self.data_mtu = data_mtu,
+            Err(stack) => {
+                let error = bound.error(stack);
+                self.phase = Phase::Closed(Some(bound.into_bio()));
+                return Err(error);
+            }
+        }
+        let mut info = HandshakeInfo::of(&bound);
+        if self.role == Role::Client {
+            info.set_names(handshake.server_name, handshake.resumed_name);
+        }
+        if let Err(error) = self.context.check(&info) {
+            // libssl thinks the handshake good; the most that can be told is that this end goes.
+            self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);
+            self.phase = Phase::Closed(Some(bound.into_bio()));
+            return Err(error);
+        }
+        self.max_message = self.context.max_fragment(&info).min(MAX_MESSAGE);
+        self.info = Some(Box::new(info));
+        self.events.push_back(Event::Connected);
+        self.phase = Phase::Established(bound);
+        // Messages that overtook the end of the handshake wait in libssl.
+        self.read(now, &[])
     }
 }

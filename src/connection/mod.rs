@@ -3,6 +3,7 @@
 mod access;
 mod handshake;
 mod hosted;
+mod incoming;
 mod resumption;
 #[cfg(test)]
 mod tests;
@@ -19,22 +20,20 @@ use openssl::ssl::Ssl;
 use self::handshake::Handshake;
 use crate::context::Context;
 use crate::error::{ConfigError, Error, RecvError, SendError};
-use crate::gate::{self, Gate, Verdict};
+use crate::gate::Gate;
 use crate::handshake_info::HandshakeInfo;
 use crate::queue::ByteQueue;
 use crate::server_name::ServerName;
 use crate::stats::Stats;
 use crate::sys::bio::{DatagramBio, State};
-use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome, Read};
+use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
 use crate::types::{AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit};
-use crate::wire::{self, Record};
+use crate::wire;
 
 /// More than any suite adds to a message: record header, explicit nonce or IV, tag or MAC, padding.
 const MAX_EXPANSION: usize = 128;
 /// The most bytes of UDP payload that IPv4 takes, and so a batch of datagrams.
 const MAX_BATCH: usize = 65_507;
-/// What an unproved address may be sent, in multiples of what came from it.
-const AMPLIFICATION: usize = 3;
 
 /// One DTLS connection with one peer, sans-IO: datagrams in, datagrams out, time as an argument.
 ///
@@ -509,236 +508,6 @@ impl Connection {
     #[cfg(feature = "udp")]
     pub(crate) fn holds_alert(&self) -> bool {
         matches!(&self.phase, Phase::Handshaking(handshake) if handshake.holds_alert())
-    }
-
-    fn count_received(&mut self, bytes: usize) {
-        self.stats.datagrams_received += 1;
-        self.stats.bytes_received += bytes as u64;
-        if let Phase::Handshaking(handshake) = &mut self.phase
-            && let Some(allowance) = &mut handshake.ssl.state_mut().allowance
-        {
-            *allowance = allowance.saturating_add(bytes.saturating_mul(AMPLIFICATION));
-        }
-    }
-
-    /// Passes the records of a datagram through the gate, each on its own.
-    fn handle_records(&mut self, now: Instant, mut datagram: &[u8]) -> Result<(), Error> {
-        while !datagram.is_empty() {
-            match wire::split_record(datagram) {
-                Ok((record, rest)) => {
-                    datagram = rest;
-                    self.handle_record(now, &record)?;
-                }
-                // Where the next record would begin is not known.
-                Err(reason) => {
-                    self.stats.drops.add(reason);
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_record(&mut self, now: Instant, record: &Record<'_>) -> Result<(), Error> {
-        let verdict = match &mut self.phase {
-            Phase::Handshaking(handshake) => handshake.gate.inbound(record),
-            Phase::Established(_) if !self.peer_closed => gate::judge_established(record),
-            _ => Verdict::Drop(DropReason::Closed),
-        };
-        let handshake_message = match verdict {
-            Verdict::Pass { handshake } => handshake,
-            Verdict::Drop(reason) => {
-                self.stats.drops.add(reason);
-                return Ok(());
-            }
-            Verdict::Hold(alert) => {
-                if let Phase::Handshaking(handshake) = &mut self.phase
-                    && !handshake.hold(alert, now)
-                {
-                    self.stats.drops.add(DropReason::UnprovenAlert);
-                }
-                return Ok(());
-            }
-        };
-        self.stats.records_received += 1;
-        if let Phase::Handshaking(handshake) = &mut self.phase {
-            if handshake_message {
-                if handshake.overrule_alert() {
-                    self.stats.drops.add(DropReason::AlertOverruled);
-                }
-                if self.role == Role::Server && self.client_random.is_none() {
-                    self.client_random = wire::first_client_hello(record.bytes)
-                        .ok()
-                        .map(|hello| *hello.random);
-                }
-            }
-            self.step_handshake(now, record.bytes)
-        } else {
-            self.read(now, record.bytes)
-        }
-    }
-
-    /// Goes on with the handshake, with one record or with none.
-    fn step_handshake(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
-        let Phase::Handshaking(handshake) = &mut self.phase else {
-            return Ok(());
-        };
-        let queued = handshake.ssl.state().output.len();
-        let (outcome, _) = handshake.ssl.handshake(record);
-        self.after_handshake_call(now, queued, outcome)
-    }
-
-    /// What every call into libssl during the handshake is followed by; it queued datagrams from entry `queued` on.
-    fn after_handshake_call(
-        &mut self,
-        now: Instant,
-        queued: usize,
-        outcome: Outcome,
-    ) -> Result<(), Error> {
-        self.collect_counts();
-        let Phase::Handshaking(handshake) = &mut self.phase else {
-            return Ok(());
-        };
-        handshake.after_call(now, queued, self.mtu);
-        let error = match outcome {
-            Outcome::Done => return self.establish(now),
-            Outcome::Waits => return Ok(()),
-            Outcome::CloseNotify => Error::ClosedInHandshake,
-            Outcome::Failed(stack) => handshake.ssl.error(stack),
-        };
-        if self.role == Role::Client && handshake.may_restart(&error, now) {
-            self.restart(now, error)
-        } else {
-            Err(self.fail(error))
-        }
-    }
-
-    /// Starts a client's handshake again, from the first flight.
-    fn restart(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        let Phase::Handshaking(handshake) = self.take_phase() else {
-            return Err(error);
-        };
-        let Ok(ssl) = self.context.new_ssl(handshake.server_name.as_ref()) else {
-            self.phase = Phase::Closed(Some(handshake.ssl.into_bio()));
-            return Err(error);
-        };
-        let next = handshake.next_try(ssl, error, self.context.transport(), self.mtu, now)?;
-        self.phase = Phase::Handshaking(Box::new(next));
-        self.stats.handshake_restarts += 1;
-        self.step_handshake(now, &[])
-    }
-
-    /// The handshake is complete: copies out what was agreed and begins to read.
-    fn establish(&mut self, now: Instant) -> Result<(), Error> {
-        let Phase::Handshaking(handshake) = self.take_phase() else {
-            return Ok(());
-        };
-        let mut bound = handshake.ssl;
-        bound.state_mut().allowance = None;
-        match bound.data_mtu(self.mtu) {
-            Ok(data_mtu) => self.data_mtu = data_mtu,
-            Err(stack) => {
-                let error = bound.error(stack);
-                self.phase = Phase::Closed(Some(bound.into_bio()));
-                return Err(error);
-            }
-        }
-        let mut info = HandshakeInfo::of(&bound);
-        if self.role == Role::Client {
-            info.set_names(handshake.server_name, handshake.resumed_name);
-        }
-        if let Err(error) = self.context.check(&info) {
-            // libssl thinks the handshake good; the most that can be told is that this end goes.
-            self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);
-            self.phase = Phase::Closed(Some(bound.into_bio()));
-            return Err(error);
-        }
-        self.max_message = self.context.max_fragment(&info).min(MAX_MESSAGE);
-        self.info = Some(Box::new(info));
-        self.events.push_back(Event::Connected);
-        self.phase = Phase::Established(bound);
-        // Messages that overtook the end of the handshake wait in libssl.
-        self.read(now, &[])
-    }
-
-    /// Reads every message there is into the queue.
-    fn read(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
-        let mut input = record;
-        while let Phase::Established(bound) = &mut self.phase {
-            let queued = bound.state().output.len();
-            let was_empty = self.received.is_empty();
-            let mut writer = self.received.writer();
-            let (read, was_read) = bound.read(input, &mut writer);
-            let more = match read {
-                Read::Message(length) => {
-                    if writer.commit().is_some() {
-                        self.stats.messages_received += 1;
-                        self.stats.message_bytes_received += length as u64;
-                        // Told once until it is taken, so that events stay few.
-                        if was_empty && !self.events.contains(&Event::Readable) {
-                            self.events.push_back(Event::Readable);
-                        }
-                    } else {
-                        self.stats.drops.add(DropReason::ReceiveQueueFull);
-                    }
-                    true
-                }
-                Read::Nothing => {
-                    drop(writer);
-                    false
-                }
-                Read::CloseNotify => {
-                    drop(writer);
-                    self.peer_closed = true;
-                    self.events.push_back(Event::Closed(CloseReason::Peer));
-                    false
-                }
-                Read::Failed(stack) => {
-                    drop(writer);
-                    let error = bound.error(stack);
-                    return Err(self.fail(error));
-                }
-            };
-            if was_read {
-                input = &[];
-            }
-            let more = more && (!input.is_empty() || bound.has_pending());
-            self.limit_repetition(now, queued);
-            if !more {
-                break;
-            }
-        }
-        self.collect_counts();
-        Ok(())
-    }
-
-    /// Takes back a repetition of the last flight, queued from entry `queued` on, that comes too soon after the one before.
-    ///
-    /// libssl repeats the whole flight for every fragment of a repeated Finished message.
-    fn limit_repetition(&mut self, now: Instant, queued: usize) {
-        let Phase::Established(bound) = &mut self.phase else {
-            return;
-        };
-        let output = &mut bound.state_mut().output;
-        let is_flight = output
-            .iter_from(queued)
-            .next()
-            .is_some_and(wire::carries_handshake);
-        if !is_flight {
-            return;
-        }
-        let interval = self.context.transport().first_retransmission;
-        if self
-            .repeated_at
-            .is_some_and(|at| now.saturating_duration_since(at) < interval)
-        {
-            output.truncate(queued);
-            self.stats.drops.add(DropReason::FlightRepeated);
-        } else {
-            output.join_from(queued, self.mtu.bytes());
-            self.repeated_at = Some(now);
-            self.stats.retransmissions += 1;
-        }
     }
 
     /// What the datagram BIO holds; `None` when it is gone.

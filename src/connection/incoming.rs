@@ -1,0 +1,166 @@
+//! What comes in: records through the gate, messages into the queue.
+
+use std::time::Instant;
+
+use super::{Connection, Phase};
+use crate::error::Error;
+use crate::gate::{self, Verdict};
+use crate::sys::ssl::Read;
+use crate::types::{CloseReason, DropReason, Event, Role};
+use crate::wire::{self, Record};
+
+/// What an unproved address may be sent, in multiples of what came from it.
+const AMPLIFICATION: usize = 3;
+
+impl Connection {
+    pub(super) fn count_received(&mut self, bytes: usize) {
+        self.stats.datagrams_received += 1;
+        self.stats.bytes_received += bytes as u64;
+        if let Phase::Handshaking(handshake) = &mut self.phase
+            && let Some(allowance) = &mut handshake.ssl.state_mut().allowance
+        {
+            *allowance = allowance.saturating_add(bytes.saturating_mul(AMPLIFICATION));
+        }
+    }
+
+    /// Passes the records of a datagram through the gate, each on its own.
+    pub(super) fn handle_records(
+        &mut self,
+        now: Instant,
+        mut datagram: &[u8],
+    ) -> Result<(), Error> {
+        while !datagram.is_empty() {
+            match wire::split_record(datagram) {
+                Ok((record, rest)) => {
+                    datagram = rest;
+                    self.handle_record(now, &record)?;
+                }
+                // Where the next record would begin is not known.
+                Err(reason) => {
+                    self.stats.drops.add(reason);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_record(&mut self, now: Instant, record: &Record<'_>) -> Result<(), Error> {
+        let verdict = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.gate.inbound(record),
+            Phase::Established(_) if !self.peer_closed => gate::judge_established(record),
+            _ => Verdict::Drop(DropReason::Closed),
+        };
+        let handshake_message = match verdict {
+            Verdict::Pass { handshake } => handshake,
+            Verdict::Drop(reason) => {
+                self.stats.drops.add(reason);
+                return Ok(());
+            }
+            Verdict::Hold(alert) => {
+                if let Phase::Handshaking(handshake) = &mut self.phase
+                    && !handshake.hold(alert, now)
+                {
+                    self.stats.drops.add(DropReason::UnprovenAlert);
+                }
+                return Ok(());
+            }
+        };
+        self.stats.records_received += 1;
+        if let Phase::Handshaking(handshake) = &mut self.phase {
+            if handshake_message {
+                if handshake.overrule_alert() {
+                    self.stats.drops.add(DropReason::AlertOverruled);
+                }
+                if self.role == Role::Server && self.client_random.is_none() {
+                    self.client_random = wire::first_client_hello(record.bytes)
+                        .ok()
+                        .map(|hello| *hello.random);
+                }
+            }
+            self.step_handshake(now, record.bytes)
+        } else {
+            self.read(now, record.bytes)
+        }
+    }
+
+    /// Reads every message there is into the queue.
+    pub(super) fn read(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
+        let mut input = record;
+        while let Phase::Established(bound) = &mut self.phase {
+            let queued = bound.state().output.len();
+            let was_empty = self.received.is_empty();
+            let mut writer = self.received.writer();
+            let (read, was_read) = bound.read(input, &mut writer);
+            let more = match read {
+                Read::Message(length) => {
+                    if writer.commit().is_some() {
+                        self.stats.messages_received += 1;
+                        self.stats.message_bytes_received += length as u64;
+                        // Told once until it is taken, so that events stay few.
+                        if was_empty && !self.events.contains(&Event::Readable) {
+                            self.events.push_back(Event::Readable);
+                        }
+                    } else {
+                        self.stats.drops.add(DropReason::ReceiveQueueFull);
+                    }
+                    true
+                }
+                Read::Nothing => {
+                    drop(writer);
+                    false
+                }
+                Read::CloseNotify => {
+                    drop(writer);
+                    self.peer_closed = true;
+                    self.events.push_back(Event::Closed(CloseReason::Peer));
+                    false
+                }
+                Read::Failed(stack) => {
+                    drop(writer);
+                    let error = bound.error(stack);
+                    return Err(self.fail(error));
+                }
+            };
+            if was_read {
+                input = &[];
+            }
+            let more = more && (!input.is_empty() || bound.has_pending());
+            self.limit_repetition(now, queued);
+            if !more {
+                break;
+            }
+        }
+        self.collect_counts();
+        Ok(())
+    }
+
+    /// Takes back a repetition of the last flight, queued from entry `queued` on, that comes too soon after the one before.
+    ///
+    /// libssl repeats the whole flight for every fragment of a repeated Finished message.
+    fn limit_repetition(&mut self, now: Instant, queued: usize) {
+        let Phase::Established(bound) = &mut self.phase else {
+            return;
+        };
+        let output = &mut bound.state_mut().output;
+        let is_flight = output
+            .iter_from(queued)
+            .next()
+            .is_some_and(wire::carries_handshake);
+        if !is_flight {
+            return;
+        }
+        let interval = self.context.transport().first_retransmission;
+        if self
+            .repeated_at
+            .is_some_and(|at| now.saturating_duration_since(at) < interval)
+        {
+            output.truncate(queued);
+            self.stats.drops.add(DropReason::FlightRepeated);
+        } else {
+            output.join_from(queued, self.mtu.bytes());
+            self.repeated_at = Some(now);
+            self.stats.retransmissions += 1;
+        }
+    }
+}
