@@ -148,9 +148,9 @@ impl Failure for Error {
             Error::HandshakeTimeout => odtls_result::ODTLS_HANDSHAKE_TIMEOUT,
             Error::AlertReceived { .. } => odtls_result::ODTLS_ALERT_RECEIVED,
             Error::ClosedInHandshake => odtls_result::ODTLS_CLOSED_IN_HANDSHAKE,
-            Error::CertificateRejected { .. } | Error::UnpinnedCertificate { .. } => {
-                odtls_result::ODTLS_CERTIFICATE_REJECTED
-            }
+            Error::CertificateRejected { .. }
+            | Error::UnpinnedCertificate { .. }
+            | Error::CertificateStatus(_) => odtls_result::ODTLS_CERTIFICATE_REJECTED,
             Error::NoPeerCertificate(_) => odtls_result::ODTLS_NO_PEER_CERTIFICATE,
             Error::NoSharedCipherSuite(_)
             | Error::NoSharedGroup(_)
