@@ -35,6 +35,7 @@ use crate::context::Context;
 use crate::cookie::CookieRing;
 use crate::error::{ConfigError, ConnectError, Error};
 use crate::listener::Listener;
+use crate::saved_session::SavedSession;
 use crate::server_name::ServerName;
 use crate::types::{CloseReason, DropReason, Drops, Mtu, Path, Transmit};
 
@@ -254,22 +255,28 @@ impl Endpoint {
         server_name: Option<ServerName>,
     ) -> Result<ConnectionHandle, ConnectError> {
         let path = path.into();
-        self.begin(Some(now));
-        let address = route_address(path.peer);
-        if self.is_shutting_down {
-            return Err(ConnectError::ShuttingDown);
-        }
-        if self.table.route(address).is_some() {
-            return Err(ConnectError::AddressInUse);
-        }
-        if !self.make_room() {
-            return Err(ConnectError::NoRoom);
-        }
-        let connection = Connection::client(context, path, server_name, now)?;
-        let (slot, handle) = self.insert(connection, address, Stage::Connecting, now);
-        self.table.add_route(address, slot);
-        self.settle(slot, now, Ok(()));
-        Ok(handle)
+        self.open(now, path, || {
+            Connection::client(context, path, server_name, now)
+        })
+    }
+
+    /// As [`connect`](Self::connect), offering to resume `session`; see [`Connection::client_resuming`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect), with [`ConfigError::SessionMismatch`] for a session that does not fit.
+    pub fn connect_resuming(
+        &mut self,
+        now: Instant,
+        context: &Context,
+        path: impl Into<Path>,
+        server_name: Option<ServerName>,
+        session: &SavedSession,
+    ) -> Result<ConnectionHandle, ConnectError> {
+        let path = path.into();
+        self.open(now, path, || {
+            Connection::client_resuming(context, path, server_name, session, now)
+        })
     }
 
     /// Takes one datagram, the whole UDP payload, and where it came from.
@@ -415,6 +422,30 @@ impl Endpoint {
         stats.queued_send_bytes = self.send_bytes;
         stats.queued_receive_bytes = self.receive_bytes;
         stats
+    }
+
+    /// Takes in the client that `make` makes, if there is room for it.
+    fn open(
+        &mut self,
+        now: Instant,
+        path: Path,
+        make: impl FnOnce() -> Result<Connection, ConfigError>,
+    ) -> Result<ConnectionHandle, ConnectError> {
+        self.begin(Some(now));
+        let address = route_address(path.peer);
+        if self.is_shutting_down {
+            return Err(ConnectError::ShuttingDown);
+        }
+        if self.table.route(address).is_some() {
+            return Err(ConnectError::AddressInUse);
+        }
+        if !self.make_room() {
+            return Err(ConnectError::NoRoom);
+        }
+        let (slot, handle) = self.insert(make()?, address, Stage::Connecting, now);
+        self.table.add_route(address, slot);
+        self.settle(slot, now, Ok(()));
+        Ok(handle)
     }
 
     /// What every call that may change something begins with.

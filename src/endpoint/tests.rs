@@ -259,3 +259,58 @@ fn any_order_of_calls_keeps_the_books() {
     assert!(connected > 200, "{connected}");
     assert!(replaced > 5, "{replaced}");
 }
+
+#[test]
+fn what_is_gone_leaves_nothing_in_the_rows() {
+    let mut net = Net::new(0);
+    let now = net.now;
+    let endpoint = &mut net.nodes[0].endpoint;
+    for port in 1..2000 {
+        // Nobody takes its datagrams or its events.
+        let to = SocketAddr::from(([10, 0, 0, 9], port));
+        let handle = endpoint.connect(now, &net.contexts.0, to, None).unwrap();
+        endpoint.close(handle);
+        endpoint.forget(handle);
+        endpoint.check();
+    }
+    assert!(endpoint.connections().count() <= 1);
+}
+
+#[test]
+fn timers_of_established_connections_are_looked_at_when_the_first_has_passed() {
+    let mut net = Net::new(0);
+    let (a, b) = (addr(0), addr(1));
+    let handle = net.nodes[0]
+        .endpoint
+        .connect(net.now, &net.contexts.0, b, None)
+        .unwrap();
+    for _ in 0..4 {
+        for (from, to) in [(0, 1), (1, 0)] {
+            while let Some(transmit) = net.nodes[from].endpoint.poll_transmit() {
+                let datagram = transmit.contents.to_vec();
+                let endpoint = &mut net.nodes[to].endpoint;
+                let handled = endpoint.handle_datagram(net.now, [a, b][from], &datagram);
+                assert_eq!(handled.unwrap(), Handled::Consumed);
+            }
+        }
+    }
+    let begun = net.now;
+    let mut wakes = 0;
+    for _ in 0..100 {
+        net.now += Duration::from_millis(100);
+        net.nodes[0].endpoint.send(handle, b"tick").unwrap();
+        let transmit = net.nodes[0].endpoint.poll_transmit().unwrap();
+        let datagram = transmit.contents.to_vec();
+        let endpoint = &mut net.nodes[1].endpoint;
+        let handled = endpoint.handle_datagram(net.now, a, &datagram);
+        assert_eq!(handled.unwrap(), Handled::Consumed);
+        if endpoint.poll_timeout().is_some_and(|at| at <= net.now) {
+            endpoint.handle_timeout(net.now);
+            wakes += 1;
+        }
+        endpoint.check();
+    }
+    assert!((1..=3).contains(&wakes), "{wakes}");
+    let endpoint = &net.nodes[1].endpoint;
+    assert!(endpoint.poll_timeout().is_some_and(|at| at > begun));
+}

@@ -531,3 +531,41 @@ fn peer_has_one_connection_in_either_notation_of_its_address() {
         Some(&b"by another name"[..])
     );
 }
+
+#[test]
+fn saved_session_resumes_through_an_endpoint() {
+    let mut world = World::with_contexts(
+        EndpointConfig::new(),
+        certificate_contexts(&TransportConfig::default()),
+    );
+    world.hosts(1);
+    world.establish();
+    world.assert_works(0);
+    let host = &mut world.hosts[0];
+    let handle = host.handle.unwrap();
+    let saved = host.endpoint.connection(handle).unwrap().saved_session();
+    let saved = saved.expect("the server gives tickets");
+    host.endpoint.close(handle);
+    world.travel(Duration::from_secs(1));
+    let (client, now) = (world.client_context.clone(), clock::now());
+    let host = &mut world.hosts[0];
+    let handle = host
+        .endpoint
+        .connect_resuming(now, &client, server_addr(), name(), &saved)
+        .unwrap();
+    host.handle = Some(handle);
+    world.establish();
+    let server = world.server.connection(world.server_handle(0)).unwrap();
+    assert!(server.handshake_info().unwrap().is_resumed());
+    let other_name = Some(openssl_dtls::ServerName::try_from("127.0.0.1").unwrap());
+    let host = &mut world.hosts[0];
+    let to: SocketAddr = "192.0.2.77:1".parse().unwrap();
+    let refused = host
+        .endpoint
+        .connect_resuming(now, &client, to, other_name, &saved);
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Config(ConfigError::SessionMismatch { .. }))
+    ));
+    assert_eq!(host.endpoint.stats().connections, 1);
+}
