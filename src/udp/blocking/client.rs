@@ -12,9 +12,11 @@ use thiserror::Error;
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::error::{ConfigError, Error, RecvError, SendError};
+use crate::error::{ConfigError, Error, ExportError, RecvError, SendError};
 use crate::handshake_info::HandshakeInfo;
+use crate::saved_session::SavedSession;
 use crate::server_name::ServerName;
+use crate::srtp::SrtpKeys;
 use crate::stats::Stats;
 
 /// Room for the largest UDP datagram, in bytes.
@@ -117,11 +119,38 @@ impl Client {
         addresses: impl ToSocketAddrs,
         server_name: Option<ServerName>,
     ) -> Result<Client, ClientError> {
+        Self::connect_each(addresses, &|peer| {
+            Connection::client(context, peer, server_name.clone(), Instant::now())
+        })
+    }
+
+    /// As [`connect`](Self::connect), offering to resume `session`; see [`Connection::client_resuming`].
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), and [`ConfigError::SessionMismatch`] in [`ClientError::Config`].
+    pub fn connect_resuming(
+        context: &Context,
+        addresses: impl ToSocketAddrs,
+        server_name: Option<ServerName>,
+        session: &SavedSession,
+    ) -> Result<Client, ClientError> {
+        Self::connect_each(addresses, &|peer| {
+            let (name, now) = (server_name.clone(), Instant::now());
+            Connection::client_resuming(context, peer, name, session, now)
+        })
+    }
+
+    /// Tries each address with a connection that `open` makes.
+    fn connect_each(
+        addresses: impl ToSocketAddrs,
+        open: &dyn Fn(SocketAddr) -> Result<Connection, ConfigError>,
+    ) -> Result<Client, ClientError> {
         let mut last = ClientError::NoAddress;
         for peer in addresses.to_socket_addrs()? {
             let attempt = connected_socket(peer)
                 .map_err(ClientError::from)
-                .and_then(|socket| Self::start(context, socket, peer, true, server_name.clone()));
+                .and_then(|socket| Self::start(open(peer)?, socket, peer, true));
             match attempt {
                 Ok(client) => return Ok(client),
                 // The configuration is no better for the next address.
@@ -154,17 +183,16 @@ impl Client {
         }
         socket.set_nonblocking(false)?;
         let connected = connected_to.is_some();
-        Self::start(context, socket, peer, connected, server_name)
+        let connection = Connection::client(context, peer, server_name, Instant::now())?;
+        Self::start(connection, socket, peer, connected)
     }
 
     fn start(
-        context: &Context,
+        connection: Connection,
         socket: UdpSocket,
         peer: SocketAddr,
         connected: bool,
-        server_name: Option<ServerName>,
     ) -> Result<Client, ClientError> {
-        let connection = Connection::client(context, peer, server_name, Instant::now())?;
         let client = Client {
             socket,
             peer,
@@ -262,6 +290,34 @@ impl Client {
     /// What the handshake agreed on.
     pub fn handshake_info(&self) -> Option<HandshakeInfo> {
         lock(&self.connection).handshake_info().cloned()
+    }
+
+    /// What it takes to resume this connection later; see [`Connection::saved_session`].
+    pub fn saved_session(&self) -> Option<SavedSession> {
+        lock(&self.connection).saved_session()
+    }
+
+    /// Fills `out` with keying material; see [`Connection::export_keying_material`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::export_keying_material`].
+    pub fn export_keying_material(
+        &self,
+        out: &mut [u8],
+        label: &str,
+        context: Option<&[u8]>,
+    ) -> Result<(), ExportError> {
+        lock(&self.connection).export_keying_material(out, label, context)
+    }
+
+    /// The SRTP keys, split by direction; see [`Connection::srtp_keys`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::srtp_keys`].
+    pub fn srtp_keys(&self) -> Result<SrtpKeys, ExportError> {
+        lock(&self.connection).srtp_keys()
     }
 
     /// The largest message that fits into one datagram, in bytes.
