@@ -111,9 +111,9 @@ mod wire;
 
 pub use connection::Connection;
 pub use context::{
-    AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous, ForClient,
-    ForServer, Identity, MaxFragmentLength, OcspStaple, OcspStapling, Psk, PskKey, PskLookup,
-    Revocation, StapleProblem, UnknownName,
+    Adoptable, AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous,
+    ForClient, ForServer, Identity, MaxFragmentLength, OcspStaple, OcspStapling, Psk, PskKey,
+    PskLookup, Revocation, StapleProblem, UnknownName,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use endpoint::{

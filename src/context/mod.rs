@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use openssl::sha::Sha256;
-use openssl::ssl::{Ssl, SslContext, SslContextRef, SslVerifyMode, StatusType};
+use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslContextRef, SslVerifyMode, StatusType};
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref};
 
@@ -87,15 +87,50 @@ impl Context {
         ContextBuilder::server(credentials.into())
     }
 
-    /// Adopts a context that a program has already, for DTLS. It is never modified: others may be using it.
+    /// Adopts a context that a program has already, for DTLS: an `SslContext`, or an `SslContextBuilder` with everything set on it.
     ///
-    /// Its identity, trust, suites, callbacks and session id context hold as they are. Set on each connection, beside the
-    /// context: the MTU and the timer, no renegotiation, no encrypt-then-MAC, and a cookie exchange by a
-    /// [`Listener`](crate::Listener) in place of libssl's. A client's [`ServerName`] is checked where one is given; where none
-    /// is, the context's own verification parameters decide alone. A server that asks for client certificates needs a session id
-    /// context (`SSL_CTX_set_session_id_context`), or libssl refuses resumption.
+    /// It is never modified: others may be using it. Its identity, trust, suites, callbacks, ex_data and session id context hold as
+    /// they are. Set on each connection, beside the context: the MTU and the timer, no renegotiation, no encrypt-then-MAC, and a
+    /// cookie exchange by a [`Listener`](crate::Listener) in place of libssl's. A client's [`ServerName`] is checked where one is
+    /// given; where none is, the context's own verification parameters decide alone. A server that asks for client certificates
+    /// needs a session id context (`SSL_CTX_set_session_id_context`), or libssl refuses resumption. What this crate does not wrap
+    /// can be read from [`Connection::ssl`](crate::Connection::ssl).
     ///
     /// Panics must not leave callbacks of such a context: they are not ours to guard.
+    ///
+    /// # From plain `openssl`
+    ///
+    /// A program that made a DTLS context and ran it over a connected `UdpSocket` keeps the first part as it is:
+    ///
+    /// ```no_run
+    /// use openssl::ssl::{SslContext, SslMethod, SslVerifyMode};
+    /// use openssl_dtls::openssl;
+    /// use openssl_dtls::udp::blocking::Client;
+    /// use openssl_dtls::{Context, Role, ServerName, TransportConfig};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut builder = SslContext::builder(SslMethod::dtls())?;
+    /// builder.set_ca_file("ca.pem")?;
+    /// builder.set_verify(SslVerifyMode::PEER);
+    /// builder.set_alpn_protos(b"\x04coap")?;
+    ///
+    /// // Before, with a `Datagrams` that implements `Read` and `Write` over a socket, and no timer and no MTU:
+    /// //     let socket = UdpSocket::bind("0.0.0.0:0")?;
+    /// //     socket.connect("gateway.example.org:5684")?;
+    /// //     let mut ssl = Ssl::new(&builder.build())?;
+    /// //     ssl.set_hostname("gateway.example.org")?;
+    /// //     ssl.param_mut().set_host("gateway.example.org")?;
+    /// //     let mut client = ssl.connect(Datagrams(socket))?;
+    /// //     client.write_all(b"21.5 degrees")?;
+    ///
+    /// // After:
+    /// let context = Context::adopt(builder, Role::Client, TransportConfig::new())?;
+    /// let name = ServerName::try_from("gateway.example.org")?;
+    /// let client = Client::connect(&context, "gateway.example.org:5684", Some(name))?;
+    /// client.send(b"21.5 degrees")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -103,10 +138,11 @@ impl Context {
     /// [`ConfigError::NotAdoptable`] for a client that offers no suite, [`ConfigError::OutOfRange`] for `transport`,
     /// [`ConfigError::LibraryVersion`].
     pub fn adopt(
-        ssl_context: SslContext,
+        ssl_context: impl Into<Adoptable>,
         role: Role,
         transport: TransportConfig,
     ) -> Result<Context, ConfigError> {
+        let Adoptable(ssl_context) = ssl_context.into();
         check_library_version()?;
         transport.check()?;
         let mut ssl = Ssl::new(&ssl_context)?;
@@ -290,6 +326,27 @@ impl Context {
             }
         }
         Ok(ssl)
+    }
+}
+
+/// What [`Context::adopt`] takes: made of an `SslContext` or an `SslContextBuilder`.
+pub struct Adoptable(SslContext);
+
+impl From<SslContext> for Adoptable {
+    fn from(ssl_context: SslContext) -> Self {
+        Adoptable(ssl_context)
+    }
+}
+
+impl From<SslContextBuilder> for Adoptable {
+    fn from(builder: SslContextBuilder) -> Self {
+        Adoptable(builder.build())
+    }
+}
+
+impl fmt::Debug for Adoptable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adoptable").finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Integration tests: our client against our server over a simulated network, and over loopback.
 
+mod adoption;
 mod certificates;
 mod data;
 mod endpoint;
