@@ -102,6 +102,7 @@ mod stats;
 #[expect(unsafe_code, reason = "the border to libssl and libcrypto")]
 mod sys;
 mod ticket;
+mod trace;
 mod transport;
 mod types;
 #[cfg(feature = "udp")]

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::cookie::{self, Checked, CookieCall, CookieRing};
 use crate::error::{ConfigError, CookieError, Error};
 use crate::sys::ssl::{BoundSsl, Outcome};
+use crate::trace;
 use crate::types::{AddressProof, DropReason, Drops, Path, Role, Transmit};
 use crate::wire::{self, ClientHello, MAX_COOKIE_LEN, MAX_HELLO_VERIFY_REQUEST_LEN};
 
@@ -153,6 +154,7 @@ impl Listener {
             return Ok(Incoming::Dropped(reason));
         };
         self.exchange.stats.cookies_accepted += 1;
+        trace::event!(DEBUG, peer = %path.peer, "accepted");
         let (connection, outcome) =
             Connection::accepted(&self.context, path, bound, now, hello, datagram);
         let connection = Box::new(connection);
@@ -274,6 +276,7 @@ impl CookieExchange {
             return self.dropped(DropReason::AmplificationLimit);
         }
         self.stats.cookies_sent += 1;
+        trace::event!(TRACE, "asked for a cookie");
         Proof::Reply(length)
     }
 

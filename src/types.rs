@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::error::ConfigError;
+use crate::trace;
 
 /// Which end of a connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -346,6 +347,7 @@ impl Drops {
     }
 
     pub(crate) fn add(&mut self, reason: DropReason) {
+        trace::event!(TRACE, ?reason, "dropped");
         self.add_many(reason, 1);
     }
 

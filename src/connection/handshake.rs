@@ -8,6 +8,7 @@ use crate::gate::Gate;
 use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
 use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
+use crate::trace;
 use crate::transport::TransportConfig;
 use crate::types::{Alert, Event, Mtu, Role};
 
@@ -250,6 +251,7 @@ impl Connection {
             self.phase = Phase::Closed(Some(handshake.ssl.into_bio()));
             return Err(error);
         };
+        trace::event!(DEBUG, %error, "the handshake starts again");
         let next = handshake.next_try(ssl, error, self.context.transport(), self.mtu, now)?;
         self.phase = Phase::Handshaking(Box::new(next));
         self.stats.handshake_restarts += 1;
@@ -283,6 +285,11 @@ impl Connection {
         }
         self.max_message = self.context.max_fragment(&info).min(MAX_MESSAGE);
         self.info = Some(Box::new(info));
+        trace::event!(
+            DEBUG,
+            suite = self.info.as_deref().map(HandshakeInfo::cipher_suite),
+            "connected"
+        );
         self.events.push_back(Event::Connected);
         self.phase = Phase::Established(bound);
         // Messages that overtook the end of the handshake wait in libssl.

@@ -6,6 +6,7 @@ use super::{Connection, Phase};
 use crate::error::Error;
 use crate::gate::{self, Verdict};
 use crate::sys::ssl::Read;
+use crate::trace;
 use crate::types::{CloseReason, DropReason, Event, Role};
 use crate::wire::{self, Record};
 
@@ -113,6 +114,7 @@ impl Connection {
                 Read::CloseNotify => {
                     drop(writer);
                     self.peer_closed = true;
+                    trace::event!(DEBUG, "the peer closed");
                     self.events.push_back(Event::Closed(CloseReason::Peer));
                     false
                 }

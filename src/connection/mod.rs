@@ -27,6 +27,7 @@ use crate::server_name::ServerName;
 use crate::stats::Stats;
 use crate::sys::bio::{DatagramBio, State};
 use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
+use crate::trace::{self, Span};
 use crate::types::{AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit};
 use crate::wire;
 
@@ -69,6 +70,7 @@ pub struct Connection {
     peer_closed: bool,
     /// When the last flight was last repeated because the peer repeated its own.
     repeated_at: Option<Instant>,
+    span: Span,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -159,6 +161,7 @@ impl Connection {
         datagram: &[u8],
     ) -> (Connection, Result<(), Error>) {
         let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
+        let _entered = connection.span.enter();
         connection.client_random = Some(*hello.random);
         if let Phase::Handshaking(handshake) = &mut connection.phase {
             handshake.gate.hello_taken(hello);
@@ -201,6 +204,7 @@ impl Connection {
             client_random: None,
             peer_closed: false,
             repeated_at: None,
+            span: Span::of_connection(role, path.peer),
             not_sync: PhantomData,
         }
     }
@@ -212,6 +216,7 @@ impl Connection {
     /// The end of the connection, by a message that is authentic or, in a handshake, could be. Never because of a datagram that
     /// is merely wrong: that is dropped and counted.
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Error> {
+        let _entered = self.span.enter();
         self.count_received(datagram.len());
         if datagram.is_empty() {
             self.stats.drops.add(DropReason::EmptyDatagram);
@@ -227,6 +232,7 @@ impl Connection {
     /// [`Error::HandshakeTimeout`] when the handshake's time is over, and [`Error::AlertReceived`] or
     /// [`Error::ClosedInHandshake`] when the peer refused and nothing has contradicted it for one retransmission interval.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let _entered = self.span.enter();
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
@@ -242,6 +248,7 @@ impl Connection {
             // A smaller size than the last one is always accepted; libssl's floor is below all of them.
             if handshake.ssl.set_mtu(mtu).is_ok() {
                 self.mtu = mtu;
+                trace::event!(DEBUG, %mtu, "datagrams get smaller after lost flights");
                 self.events.push_back(Event::MtuChanged(mtu));
             }
         }
@@ -378,6 +385,7 @@ impl Connection {
     /// Datagrams queued before still wait in [`poll_transmit`](Self::poll_transmit), received messages in [`recv`](Self::recv).
     /// Whether close_notify was sent is in [`Stats::close_notify_sent`]. Corresponds to `SSL_shutdown`, called once.
     pub fn close(&mut self) {
+        let _entered = self.span.enter();
         match &mut self.phase {
             Phase::Closed(_) => return,
             // A handshake that is given up has nothing to say; the peer's own deadline ends its side.
@@ -387,6 +395,7 @@ impl Connection {
             }
         }
         self.end();
+        trace::event!(DEBUG, close_notify = self.stats.close_notify_sent, "closed");
         self.events.push_back(Event::Closed(CloseReason::Local));
     }
 
@@ -534,7 +543,11 @@ impl Connection {
             DropReason::AmplificationLimit,
             std::mem::take(&mut state.lost_allowance),
         );
-        self.stats.retransmissions += std::mem::take(&mut state.timer.expired);
+        let expired = std::mem::take(&mut state.timer.expired);
+        if expired > 0 {
+            trace::event!(DEBUG, "a flight is sent again");
+        }
+        self.stats.retransmissions += expired;
     }
 
     /// Ends the connection with `error`, or with what an earlier try of the handshake ended with.
@@ -543,6 +556,7 @@ impl Connection {
             Phase::Handshaking(handshake) => handshake.error_to_tell(error),
             _ => error,
         };
+        trace::event!(DEBUG, %error, "failed");
         self.end();
         error
     }
