@@ -3,15 +3,16 @@
 use std::fmt;
 
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
+use openssl::hash::{MessageDigest, hash};
 use openssl::ocsp::{
     OcspBasicResponse, OcspCertId, OcspCertStatus, OcspFlag, OcspResponse, OcspResponseStatus,
     OcspStatus,
 };
 use openssl::ssl::{SslContextBuilder, SslRef};
-use openssl::x509::X509Ref;
+use openssl::x509::{X509Ref, X509VerifyResult};
 
 use crate::error::{ConfigError, Error};
+use crate::sys::ocsp::{Subject, subjects};
 use crate::{guard, parking};
 
 /// Seconds that the clocks of an authority and of this host may be apart.
@@ -19,7 +20,10 @@ const SKEW: u32 = 300;
 
 /// An OCSP response that says something: what a server staples to its certificate.
 #[derive(Clone, PartialEq, Eq)]
-pub struct OcspStaple(Vec<u8>);
+pub struct OcspStaple {
+    der: Vec<u8>,
+    subjects: Vec<Subject>,
+}
 
 impl OcspStaple {
     /// Takes an OCSP response in DER, as an authority's responder gives it.
@@ -35,19 +39,41 @@ impl OcspStaple {
         if response.status() != OcspResponseStatus::SUCCESSFUL {
             return Err(parse(ErrorStack::get()));
         }
-        response.basic().map_err(parse)?;
-        Ok(OcspStaple(der.to_vec()))
+        let basic = response.basic().map_err(parse)?;
+        Ok(OcspStaple {
+            der: der.to_vec(),
+            subjects: subjects(&basic),
+        })
     }
 
     /// The response in DER.
     pub fn as_der(&self) -> &[u8] {
-        &self.0
+        &self.der
+    }
+
+    /// Whether this is about `certificate`.
+    ///
+    /// OpenSSL 4 leaves out a staple that is not, or that belongs to a self-signed certificate, but counts it as sent: its client
+    /// then waits for the missing message until it gives up (statem_srvr.c, `ossl_get_ocsp_response`).
+    fn is_about(&self, certificate: &X509Ref) -> Result<bool, ErrorStack> {
+        if certificate.issued(certificate) == X509VerifyResult::OK {
+            return Ok(false);
+        }
+        let serial = certificate.serial_number().to_bn()?.to_vec();
+        let issuer = certificate.issuer_name().to_der()?;
+        Ok(self.subjects.iter().any(|subject| {
+            let digest = MessageDigest::from_nid(subject.digest);
+            subject.serial == serial
+                && digest
+                    .and_then(|digest| hash(digest, &issuer).ok())
+                    .is_some_and(|hash| *hash == subject.issuer_name_hash[..])
+        }))
     }
 }
 
 impl fmt::Debug for OcspStaple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OcspStaple").field(&self.0.len()).finish()
+        f.debug_tuple("OcspStaple").field(&self.der.len()).finish()
     }
 }
 
@@ -102,11 +128,16 @@ impl Staples {
     /// Corresponds to `SSL_CTX_set_tlsext_status_cb` and `SSL_set_tlsext_status_ocsp_resp`.
     pub(super) fn install(self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
         builder.set_status_callback(move |ssl| {
-            let staple = guard::run(None, || ssl.certificate().and_then(&self.0));
+            let staple = guard::run(None, || {
+                let certificate = ssl.certificate()?;
+                let staple = (self.0)(certificate)?;
+                let fits = staple.is_about(certificate).unwrap_or(false);
+                fits.then_some(staple)
+            });
             let Some(staple) = staple else {
                 return Ok(false);
             };
-            ssl.set_ocsp_status(&staple.0)?;
+            ssl.set_ocsp_status(&staple.der)?;
             Ok(true)
         })
     }

@@ -7,6 +7,7 @@ pub(crate) mod bio;
 pub(crate) mod certificates;
 pub(crate) mod context;
 pub(crate) mod observe;
+pub(crate) mod ocsp;
 mod reason;
 pub(crate) mod session;
 #[cfg(feature = "udp")]
@@ -24,15 +25,16 @@ pub(crate) mod ffi {
 
     pub(crate) use openssl_sys::SSL_state_string_long;
     pub(crate) use openssl_sys::{
-        BIO, BIO_CTRL_DGRAM_QUERY_MTU, BIO_CTRL_FLUSH, BIO_METHOD, BIO_clear_retry_flags,
-        BIO_get_data, BIO_meth_free, BIO_meth_new, BIO_meth_set_create__fixed_rust,
-        BIO_meth_set_ctrl__fixed_rust, BIO_meth_set_destroy__fixed_rust,
-        BIO_meth_set_puts__fixed_rust, BIO_meth_set_read__fixed_rust,
-        BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data, BIO_set_init, BIO_set_retry_read,
-        ERR_clear_error, EVP_CIPHER_CTX, EVP_DecryptInit_ex, EVP_EncryptInit_ex, EVP_MAC_CTX,
-        EVP_MAC_CTX_set_params, EVP_PKEY, EVP_aes_256_cbc, OPENSSL_sk_free, OPENSSL_sk_num,
-        OPENSSL_sk_value, OSSL_PARAM, OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string,
-        SSL, SSL_CIPHER, SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
+        ASN1_INTEGER, ASN1_OBJECT, ASN1_OCTET_STRING, BIO, BIO_CTRL_DGRAM_QUERY_MTU,
+        BIO_CTRL_FLUSH, BIO_METHOD, BIO_clear_retry_flags, BIO_get_data, BIO_meth_free,
+        BIO_meth_new, BIO_meth_set_create__fixed_rust, BIO_meth_set_ctrl__fixed_rust,
+        BIO_meth_set_destroy__fixed_rust, BIO_meth_set_puts__fixed_rust,
+        BIO_meth_set_read__fixed_rust, BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data,
+        BIO_set_init, BIO_set_retry_read, ERR_clear_error, EVP_CIPHER_CTX, EVP_DecryptInit_ex,
+        EVP_EncryptInit_ex, EVP_MAC_CTX, EVP_MAC_CTX_set_params, EVP_PKEY, EVP_aes_256_cbc,
+        OCSP_BASICRESP, OCSP_CERTID, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, OSSL_PARAM,
+        OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string, SSL, SSL_CIPHER,
+        SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
         SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_RECEIVED_SHUTDOWN,
         SSL_SENT_SHUTDOWN, SSL_SESSION, SSL_client_hello_get0_ext, SSL_ctrl, SSL_do_handshake,
         SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_get_session,
@@ -41,6 +43,8 @@ pub(crate) mod ffi {
         X509_V_ERR_CERT_REJECTED, stack_st_SSL_CIPHER, stack_st_X509,
     };
 
+    /// `ocsp.h`: what a response says about one certificate.
+    pub(crate) enum OCSP_SINGLERESP {}
     /// `bio.h`: an opaque union of socket addresses.
     #[expect(unreachable_pub, reason = "named by a `pub` trait implementation")]
     pub enum BIO_ADDR {}
@@ -214,6 +218,23 @@ pub(crate) mod ffi {
         ) -> c_int;
         #[cfg(test)]
         pub(crate) fn BIO_ADDR_rawport(addr: *const BIO_ADDR) -> c_ushort;
+
+        // ocsp.h
+        pub(crate) fn OCSP_resp_count(response: *mut OCSP_BASICRESP) -> c_int;
+        pub(crate) fn OCSP_resp_get0(
+            response: *mut OCSP_BASICRESP,
+            index: c_int,
+        ) -> *mut OCSP_SINGLERESP;
+        pub(crate) fn OCSP_SINGLERESP_get0_id(
+            response: *const OCSP_SINGLERESP,
+        ) -> *const OCSP_CERTID;
+        pub(crate) fn OCSP_id_get0_info(
+            name_hash: *mut *mut ASN1_OCTET_STRING,
+            digest: *mut *mut ASN1_OBJECT,
+            key_hash: *mut *mut ASN1_OCTET_STRING,
+            serial: *mut *mut ASN1_INTEGER,
+            id: *mut OCSP_CERTID,
+        ) -> c_int;
 
         // x509_vfy.h
         pub(crate) fn X509_STORE_add_crl(store: *mut X509_STORE, list: *mut X509_CRL) -> c_int;

@@ -129,7 +129,7 @@ impl ContextBuilder<ForServer> {
     }
 
     /// Asks `choose` for the OCSP staple of the certificate that is about to be shown to a client that wants one; `None` staples
-    /// nothing.
+    /// nothing. A response that is not about that certificate is not shown, and none is for a self-signed one.
     ///
     /// It runs inside the handshake, on the thread that called, and must not block: fetch responses beforehand, and swap them
     /// behind the closure before they are out of date. A panic goes through to that caller. Corresponds to

@@ -86,6 +86,17 @@ impl Authority {
         }
     }
 
+    /// A certificate for `name` that signed itself and says nothing of what it is for.
+    pub fn self_signed(common_name: &str, key: PKey<Private>) -> Authority {
+        let subject = name(common_name);
+        let certificate = sign(&subject, &key, &subject, &key, NOT_AFTER, |_| {});
+        Authority {
+            certificate,
+            key,
+            chain: Vec::new(),
+        }
+    }
+
     pub fn intermediate(&self, common_name: &str, key: PKey<Private>) -> Authority {
         let issuer = self.certificate.subject_name();
         let subject = name(common_name);
@@ -146,7 +157,12 @@ impl Authority {
 fn may_sign(builder: &mut openssl_dtls::openssl::x509::X509Builder) {
     let constraints = BasicConstraints::new().critical().ca().build().unwrap();
     builder.append_extension(constraints).unwrap();
-    let usage = KeyUsage::new().critical().key_cert_sign().build().unwrap();
+    let usage = KeyUsage::new()
+        .critical()
+        .key_cert_sign()
+        .crl_sign()
+        .build()
+        .unwrap();
     builder.append_extension(usage).unwrap();
 }
 
