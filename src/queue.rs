@@ -142,6 +142,38 @@ impl ByteQueue {
         self.lengths.truncate(last + 1);
     }
 
+    /// Splits those entries from number `from` on that have more than `max` bytes, between the parts that `first_part` tells the
+    /// length of. A part that is longer by itself stays whole.
+    pub(crate) fn split_from(
+        &mut self,
+        from: usize,
+        max: usize,
+        first_part: impl Fn(&[u8]) -> usize,
+    ) {
+        if self.lengths.iter().skip(from).all(|&length| length <= max) {
+            return;
+        }
+        let mut start = self.head + self.lengths.iter().take(from).sum::<usize>();
+        for length in self.lengths.split_off(from.min(self.lengths.len())) {
+            let end = start + length;
+            let mut entry = 0;
+            while start < end {
+                let rest = &self.buffer[start..end];
+                let part = match first_part(rest) {
+                    part if (1..=rest.len()).contains(&part) => part,
+                    _ => rest.len(),
+                };
+                if entry > 0 && entry + part > max {
+                    self.lengths.push_back(entry);
+                    entry = 0;
+                }
+                entry += part;
+                start += part;
+            }
+            self.lengths.push_back(entry);
+        }
+    }
+
     /// Drops the entries from number `count` on.
     pub(crate) fn truncate(&mut self, count: usize) {
         while self.lengths.len() > count {
@@ -325,6 +357,40 @@ mod tests {
         assert_eq!(queue.pop().map(<[u8]>::len), Some(52));
         queue.join_from(0, 1024);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn long_entries_are_split_between_their_parts() {
+        let mut queue = ByteQueue::new(1024);
+        // Each part begins with its length.
+        let first_part = |bytes: &[u8]| usize::from(bytes[0]);
+        for entry in [
+            &[9; 9][..],
+            &[2, 0, 3, 0, 0, 4, 0, 0, 0],
+            &[7; 7],
+            &[2, 0],
+            &[200, 0],
+        ] {
+            assert!(queue.push(entry));
+        }
+        queue.split_from(1, 5, first_part);
+        let entries: Vec<_> = queue.iter_from(1).collect();
+        assert_eq!(
+            entries,
+            [
+                &[2, 0, 3, 0, 0][..],
+                &[4, 0, 0, 0],
+                &[7; 7],
+                &[2, 0],
+                &[200, 0]
+            ]
+        );
+        queue.split_from(0, 1024, first_part);
+        queue.split_from(7, 1, first_part);
+        assert_eq!(queue.len(), 6);
+        queue.split_from(5, 1, first_part);
+        assert_eq!(queue.iter_from(5).next(), Some(&[200, 0][..]));
+        assert_eq!(queue.pop(), Some(&[9; 9][..]));
     }
 
     #[test]

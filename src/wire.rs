@@ -105,6 +105,11 @@ pub(crate) fn split_record(datagram: &[u8]) -> Result<(Record<'_>, &[u8]), DropR
     }
 }
 
+/// Length of the first record in `datagram`, or of all of it if that is none.
+pub(crate) fn first_record_len(datagram: &[u8]) -> usize {
+    split_record(datagram).map_or(datagram.len(), |(record, _)| record.bytes.len())
+}
+
 /// The header of a handshake fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fragment<'a> {

@@ -11,6 +11,7 @@ use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
 use crate::trace;
 use crate::transport::TransportConfig;
 use crate::types::{Alert, Event, Mtu, Role};
+use crate::wire;
 
 /// The sizes to go down to when a flight is lost again and again, in bytes of UDP payload: what the smallest link MTUs of IPv4
 /// (576) and of RFC 6347, 4.1.1.1 (256) leave.
@@ -71,8 +72,11 @@ impl Handshake {
 
     /// Looks at what libssl just queued, from entry `queued` on, and at its timer.
     pub(super) fn after_call(&mut self, now: Instant, queued: usize, mtu: Mtu) {
+        // Near its least MTU libssl goes over it with encrypted messages (OpenSSL 3).
+        let output = &mut self.ssl.state_mut().output;
+        output.split_from(queued, mtu.bytes(), wire::first_record_len);
         // libssl repeats a flight with each record in a datagram of its own: the fewer there are, the fewer are lost.
-        self.ssl.state_mut().output.join_from(queued, mtu.bytes());
+        output.join_from(queued, mtu.bytes());
         for datagram in self.ssl.state().output.iter_from(queued) {
             self.gate.outbound(datagram);
             self.largest = self.largest.max(datagram.len());

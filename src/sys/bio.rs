@@ -19,8 +19,8 @@ use crate::queue::ByteQueue;
 use crate::wire;
 
 /// Bytes of IP and UDP headers in front of a datagram: libssl subtracts them from link MTUs.
-const OVERHEAD_V4: c_long = 20 + 8;
-const OVERHEAD_V6: c_long = 40 + 8;
+const OVERHEAD_V4: usize = 20 + 8;
+const OVERHEAD_V6: usize = 40 + 8;
 
 foreign_type! {
     type CType = ffi::BIO_METHOD;
@@ -127,6 +127,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Bytes of IP and UDP headers in front of each datagram.
+    pub(crate) fn overhead(&self) -> usize {
+        if self.peer.ip().to_canonical().is_ipv4() {
+            OVERHEAD_V4
+        } else {
+            OVERHEAD_V6
+        }
+    }
+
     /// Says that datagrams come from and go to `peer` from now on.
     pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
         self.peer = peer;
@@ -433,11 +442,7 @@ unsafe extern "C" fn ctrl(
         | ffi::BIO_CTRL_DGRAM_MTU_EXCEEDED => 0,
         ffi::BIO_CTRL_DGRAM_SET_MTU => number,
         ffi::BIO_CTRL_DGRAM_GET_MTU_OVERHEAD => {
-            if state.peer.is_ipv4() {
-                OVERHEAD_V4
-            } else {
-                OVERHEAD_V6
-            }
+            c_long::try_from(state.overhead()).unwrap_or(c_long::MAX)
         }
         ffi::BIO_CTRL_DGRAM_SET_PEEK_MODE => {
             state.peek = number != 0;

@@ -26,6 +26,8 @@ pub(crate) const MAX_MESSAGE: usize = 16_384;
 /// How many bytes OpenSSL 3 writes over the MTU it was given, in datagrams with encrypted handshake messages: it forgets the
 /// explicit nonce and the tag. OpenSSL 4 counts them.
 const OVERRUN: usize = 24;
+/// The smallest link MTU that libssl works with, in bytes (d1_lib.c, `dtls1_link_min_mtu`).
+const MIN_LINK_MTU: usize = 256;
 /// The first version without the overrun, as `OpenSSL_version_num` writes it.
 const NO_OVERRUN_FROM: i64 = 0x4000_0000;
 /// The first version in which each epoch has buffers of its own. The first epoch's writing one stays for retransmissions, and
@@ -164,7 +166,10 @@ impl BoundSsl {
         } else {
             0
         };
-        self.set_raw_mtu(mtu.bytes().saturating_sub(overrun))
+        // libssl takes no less; what it writes over that is split afterwards.
+        let least = MIN_LINK_MTU - self.state().overhead();
+        let bytes = mtu.bytes();
+        self.set_raw_mtu(bytes.saturating_sub(overrun).max(least.min(bytes)))
     }
 
     fn set_raw_mtu(&mut self, bytes: usize) -> Result<(), ErrorStack> {
