@@ -31,7 +31,6 @@ pub(super) type Backend =
 pub struct DtlsConfiguration {
     pub(super) protocol: SslProtocol,
     pub(super) cookies: bool,
-    pub(super) address_proved: bool,
     pub(super) verify_mode: PeerVerifyMode,
     pub(super) verify_depth: u32,
     /// `None`: the system's.
@@ -90,7 +89,6 @@ impl DtlsConfiguration {
         DtlsConfiguration {
             protocol: SslProtocol::DtlsV1_2OrLater,
             cookies: true,
-            address_proved: false,
             verify_mode: PeerVerifyMode::AutoVerifyPeer,
             verify_depth: 0,
             ca_certificates: None,
@@ -133,21 +131,10 @@ impl DtlsConfiguration {
 
     /// Whether a server's first datagram must carry a cookie of its [`DtlsClientVerifier`](super::DtlsClientVerifier).
     ///
-    /// Without, a server answers forged addresses: it then sends at most three times what it received until the handshake is
-    /// complete, which can cost a retransmission. See [`set_address_proved_elsewhere`](Self::set_address_proved_elsewhere).
+    /// Turning it off states that clients are known to receive at the address they send from, by ICE or the like: to an address
+    /// that nobody proved a server sends many times what a forger sent.
     pub fn set_dtls_cookie_verification_enabled(&mut self, enable: bool) {
         self.cookies = enable;
-    }
-
-    /// Whether clients without a cookie are known to receive at their address.
-    pub fn address_proved_elsewhere(&self) -> bool {
-        self.address_proved
-    }
-
-    /// States that clients without a cookie are known to receive at their address, by ICE or the like, so that a server without
-    /// cookies need not hold back. Qt never does.
-    pub fn set_address_proved_elsewhere(&mut self, proved: bool) {
-        self.address_proved = proved;
     }
 
     /// How the peer's certificate is treated.
@@ -323,7 +310,6 @@ impl PartialEq for DtlsConfiguration {
         same_key
             && self.protocol == other.protocol
             && self.cookies == other.cookies
-            && self.address_proved == other.address_proved
             && self.verify_mode == other.verify_mode
             && self.verify_depth == other.verify_depth
             && self.ca_certificates == other.ca_certificates

@@ -1,6 +1,8 @@
 //! The facade in the shape of Qt's classes.
 
 mod beyond_qt;
+mod beyond_qt_data;
+mod beyond_qt_limits;
 mod core;
 mod fixtures;
 mod network;
