@@ -43,6 +43,7 @@ impl HandshakeInfo {
                 peer_chain.push(certificate.to_owned());
             }
         }
+        let parked = parking::take(ssl);
         HandshakeInfo {
             version: ssl.version2(),
             cipher_suite: cipher
@@ -50,7 +51,10 @@ impl HandshakeInfo {
             peer_chain,
             verified_name: bound.verified_name(),
             asked_name: None,
-            server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
+            server_name: ssl
+                .servername(NameType::HOST_NAME)
+                .map(str::to_owned)
+                .or(parked.asked_name),
             psk_identity: ssl.psk_identity().map(<[u8]>::to_vec),
             srtp_profile: ssl
                 .selected_srtp_profile()
@@ -61,7 +65,7 @@ impl HandshakeInfo {
             ocsp_staple: ssl.ocsp_status().map(<[u8]>::to_vec),
             extended_master_secret: ssl.extms_support() == Some(true),
             max_fragment_length: MaxFragmentLength::from_code(sys::max_fragment_length(ssl)),
-            verification_errors: parking::take(ssl).verification_errors,
+            verification_errors: parked.verification_errors,
         }
     }
 

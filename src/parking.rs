@@ -22,6 +22,8 @@ pub(crate) struct Parked {
     pub(crate) error: Option<Error>,
     /// Objections to the peer's certificate, in the order they were raised.
     pub(crate) verification_errors: Vec<VerificationError>,
+    /// The name in the ClientHello, which libssl forgets when it resumes a session.
+    pub(crate) asked_name: Option<String>,
 }
 
 /// A lock, since some callbacks are lent the `SSL` shared only. It is never contended: an `SSL` is used by one thread at a time.
@@ -61,6 +63,17 @@ pub(crate) fn park_verification_error(ssl: &SslRef, error: VerificationError) {
             parked.verification_errors.push(error);
         }
     });
+}
+
+/// Leaves the name a client asks for.
+pub(crate) fn park_asked_name(ssl: &SslRef, name: &[u8]) {
+    if let Ok(name) = str::from_utf8(name)
+        && !name.is_empty()
+    {
+        with(ssl, |place| {
+            place.get_or_insert_default().asked_name = Some(name.to_owned());
+        });
+    }
 }
 
 /// Takes what was left. Nothing, where there is no room: in the `SSL` of an adopted context.

@@ -13,6 +13,7 @@ use openssl::ssl::{
 use zeroize::Zeroizing;
 
 use super::ffi;
+use crate::parking;
 
 /// The number of the extension server_name (RFC 6066, 3).
 const EXTENSION_SERVER_NAME: u32 = 0;
@@ -88,7 +89,9 @@ pub(crate) fn bind_to_name(
     builder.set_client_hello_callback(move |ssl, _alert| {
         let mut hash = Sha256::new();
         hash.update(&rules);
-        hash.update(&asked_name(ssl).to_ascii_lowercase());
+        let name = asked_name(ssl);
+        hash.update(&name.to_ascii_lowercase());
+        parking::park_asked_name(ssl, name);
         let context = hash.finish();
         let length = context.len() as core::ffi::c_uint;
         // SAFETY: `ssl` is valid, and the bytes are copied; libssl takes up to 32 of them.

@@ -80,6 +80,8 @@ fn ticket_resumes_and_tells_who_the_peer_is() {
         info.peer_certificate().unwrap().to_der().unwrap(),
         certs::server_identity().certificate().to_der().unwrap()
     );
+    let info = pair.server().unwrap().handshake_info().unwrap();
+    assert_eq!(info.server_name(), Some("localhost"));
     // It can be used again, and what it led to as well.
     assert!(is_resumed(&resumed(&contexts, &session)));
     assert!(is_resumed(&resumed(&contexts, &save(&pair))));

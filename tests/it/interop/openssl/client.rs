@@ -14,14 +14,14 @@ use crate::loopback::Server;
 use crate::support::certs::{self, Authority};
 use crate::support::{IDENTITY, KEY};
 
-fn s_client(server: &Server, arguments: &[&str]) -> Peer {
+pub(super) fn s_client(server: &Server, arguments: &[&str]) -> Peer {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &server.address.to_string()]);
     Peer::start(command.args(arguments))
 }
 
 /// Starts it with trust in the authority, for `localhost`.
-fn trusting_s_client(server: &Server, files: &Files, arguments: &[&str]) -> Peer {
+pub(super) fn trusting_s_client(server: &Server, files: &Files, arguments: &[&str]) -> Peer {
     let ca = files.authority(certs::authority());
     let mut all = vec![
         "-CAfile",

@@ -1,6 +1,7 @@
 //! The `openssl` command line tool.
 
 mod client;
+mod extensions;
 mod server;
 
 /// What lets it speak DTLS 1.0, whose signatures are made with SHA-1.

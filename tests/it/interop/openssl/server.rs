@@ -25,7 +25,10 @@ fn s_server(arguments: &[&str]) -> (Peer, SocketAddr) {
 }
 
 /// Starts it with a certificate for `localhost`.
-fn s_server_with(credentials: &files::Credentials, arguments: &[&str]) -> (Peer, SocketAddr) {
+pub(super) fn s_server_with(
+    credentials: &files::Credentials,
+    arguments: &[&str],
+) -> (Peer, SocketAddr) {
     let files = Files::new();
     let [cert, key] = files.identity("server", credentials);
     let mut all = vec!["-cert", &cert, "-cert_chain", &cert, "-key", &key];
