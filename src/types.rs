@@ -302,7 +302,7 @@ drop_reasons! {
     SendQueueFull,
     /// Held back because the peer's address is unproved and three times its bytes were sent already.
     AmplificationLimit,
-    /// A whole flight repeated too soon after the last time.
+    /// A message that asks for the last flight once more, too soon after the last time.
     FlightRepeated,
     /// A datagram for a connection that is over.
     Closed,

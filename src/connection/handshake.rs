@@ -1,6 +1,6 @@
 //! A handshake under way: its timers, the alert it holds back, its way down to smaller datagrams, its tries.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Connection, Phase};
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::server_name::ServerName;
 use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
 use crate::trace;
 use crate::transport::TransportConfig;
-use crate::types::{Alert, Event, Mtu, Role};
+use crate::types::{Alert, DropReason, Event, Mtu, Role};
 use crate::wire;
 
 /// The sizes to go down to when a flight is lost again and again, in bytes of UDP payload: what the smallest link MTUs of IPv4
@@ -34,10 +34,17 @@ pub(super) struct Handshake {
     first_error: Option<Error>,
     deadline: Instant,
     restarts_left: u32,
-    /// An alert that anybody could have sent, and when it will be believed.
-    held_alert: Option<(Alert, Instant)>,
-    /// The largest datagram sent so far, in bytes.
+    /// An alert that anybody could have sent.
+    held_alert: Option<HeldAlert>,
+    /// The largest datagram of the last flight, in bytes.
     largest: usize,
+}
+
+struct HeldAlert {
+    alert: Alert,
+    believed_at: Instant,
+    /// Whether the flight was sent once more since.
+    asked_again: bool,
 }
 
 impl Handshake {
@@ -55,7 +62,7 @@ impl Handshake {
             resumed_name: None,
             retransmit_at: None,
             first_error: None,
-            deadline: now + transport.handshake_timeout,
+            deadline: later(now, transport.handshake_timeout),
             restarts_left: transport.handshake_restarts,
             held_alert: None,
             largest: 0,
@@ -63,7 +70,7 @@ impl Handshake {
     }
 
     pub(super) fn next_timeout(&self) -> Instant {
-        let believed_at = self.held_alert.map(|(_, at)| at);
+        let believed_at = self.held_alert.as_ref().map(|held| held.believed_at);
         [self.retransmit_at, believed_at]
             .into_iter()
             .flatten()
@@ -77,27 +84,49 @@ impl Handshake {
         output.split_from(queued, mtu.bytes(), wire::first_record_len);
         // libssl repeats a flight with each record in a datagram of its own: the fewer there are, the fewer are lost.
         output.join_from(queued, mtu.bytes());
+        let mut largest = None;
         for datagram in self.ssl.state().output.iter_from(queued) {
             self.gate.outbound(datagram);
-            self.largest = self.largest.max(datagram.len());
+            largest = largest.max(Some(datagram.len()));
         }
-        self.retransmit_at = self.ssl.timeout().map(|left| now + left);
+        self.largest = largest.unwrap_or(self.largest);
+        self.has_expired(now);
     }
 
     /// Whether libssl's own clock says that its timer ran out; if not, looks again when it will.
+    ///
+    /// That is the wall clock: if it was put back, the timer seems to run for longer than it was set to. It may be put right again,
+    /// so it is asked once in each interval.
     pub(super) fn has_expired(&mut self, now: Instant) -> bool {
         let left = self.ssl.timeout();
-        self.retransmit_at = left.map(|left| now + left);
+        let longest = self.ssl.state().timer.current;
+        self.retransmit_at = left.map(|left| later(now, left.min(longest)));
         left.is_some_and(|left| left.is_zero())
     }
 
-    /// Holds `alert` for one retransmission interval; `false` if one is held already.
+    /// Holds `alert` for one retransmission interval, or longer if it is [asked again](Self::ask_again); `false` if one is held
+    /// already.
     pub(super) fn hold(&mut self, alert: Alert, now: Instant) -> bool {
         if self.held_alert.is_some() {
             return false;
         }
-        self.held_alert = Some((alert, now + self.ssl.state().timer.current));
+        self.held_alert = Some(HeldAlert {
+            alert,
+            believed_at: later(now, self.ssl.state().timer.current),
+            asked_again: false,
+        });
         true
+    }
+
+    /// The flight goes out once more: if the alert that is held is not the peer's, its answer comes now.
+    fn ask_again(&mut self, now: Instant) {
+        let answered_by = later(now, self.ssl.state().timer.first);
+        if let Some(held) = &mut self.held_alert
+            && !held.asked_again
+        {
+            held.asked_again = true;
+            held.believed_at = answered_by.max(held.believed_at);
+        }
     }
 
     /// Whether an alert is held.
@@ -111,13 +140,17 @@ impl Handshake {
         self.held_alert.take().is_some()
     }
 
-    /// The error this handshake ends with at `now`, if it does.
-    pub(super) fn verdict(&self, now: Instant) -> Option<Error> {
-        match self.held_alert {
-            Some((Alert::CLOSE_NOTIFY, at)) if at <= now => Some(Error::ClosedInHandshake),
-            Some((alert, at)) if at <= now => Some(Error::AlertReceived { alert }),
-            _ if self.deadline <= now => Some(Error::HandshakeTimeout),
-            _ => None,
+    /// The error this handshake ends with at `now`, if it does. `repeats` says that its flight is about to be sent once more.
+    pub(super) fn verdict(&self, now: Instant, repeats: bool) -> Option<Error> {
+        let over = self.deadline <= now;
+        match &self.held_alert {
+            Some(held) if held.believed_at <= now && (held.asked_again || over || !repeats) => {
+                Some(match held.alert {
+                    Alert::CLOSE_NOTIFY => Error::ClosedInHandshake,
+                    alert => Error::AlertReceived { alert },
+                })
+            }
+            _ => over.then_some(Error::HandshakeTimeout),
         }
     }
 
@@ -181,7 +214,7 @@ impl Handshake {
         mtu: Mtu,
         now: Instant,
     ) -> Result<Handshake, Error> {
-        let patience = now + transport.first_retransmission * RETRY_INTERVALS;
+        let patience = later(now, transport.first_retransmission * RETRY_INTERVALS);
         match BoundSsl::with_bio(ssl, self.ssl.into_bio(), mtu) {
             Ok(ssl) => Ok(Handshake {
                 ssl,
@@ -210,6 +243,11 @@ impl Handshake {
     }
 }
 
+/// So long after `now`, or `now` where time ends.
+fn later(now: Instant, by: Duration) -> Instant {
+    now.checked_add(by).unwrap_or(now)
+}
+
 impl Connection {
     /// Goes on with the handshake, with one record or with none.
     pub(super) fn step_handshake(&mut self, now: Instant, record: &[u8]) -> Result<(), Error> {
@@ -218,6 +256,27 @@ impl Connection {
         };
         let queued = handshake.ssl.state().output.len();
         let (outcome, _) = handshake.ssl.handshake(record);
+        self.after_handshake_call(now, queued, outcome)
+    }
+
+    /// libssl's timer ran out: sends the last flight once more, in smaller datagrams if it was lost often.
+    pub(super) fn repeat_flight(&mut self, now: Instant) -> Result<(), Error> {
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        let first_message_lost = self.role == Role::Client && self.stats.records_received == 0;
+        if let Some(mtu) = handshake.step_down(self.mtu, first_message_lost) {
+            // A smaller size than the last one is always accepted; libssl's floor is below all of them.
+            if handshake.ssl.set_mtu(mtu).is_ok() {
+                self.mtu = mtu;
+                trace::event!(DEBUG, %mtu, "datagrams get smaller after lost flights");
+                self.events.push_back(Event::MtuChanged(mtu));
+            }
+        }
+        handshake.gate.interval_passed();
+        handshake.ask_again(now);
+        let queued = handshake.ssl.state().output.len();
+        let outcome = handshake.ssl.handle_timeout();
         self.after_handshake_call(now, queued, outcome)
     }
 
@@ -267,6 +326,9 @@ impl Connection {
         let Phase::Handshaking(handshake) = self.take_phase() else {
             return Ok(());
         };
+        if handshake.held_alert.is_some() {
+            self.stats.drops.add(DropReason::AlertOverruled);
+        }
         let mut bound = handshake.ssl;
         bound.state_mut().allowance = None;
         match bound.data_mtu(self.mtu) {

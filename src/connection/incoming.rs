@@ -8,7 +8,7 @@ use crate::gate::{self, Verdict};
 use crate::sys::ssl::Read;
 use crate::trace;
 use crate::types::{CloseReason, DropReason, Event, Role};
-use crate::wire::{self, Record};
+use crate::wire::{self, Record, content};
 
 /// What an unproved address may be sent, in multiples of what came from it.
 const AMPLIFICATION: usize = 3;
@@ -47,10 +47,15 @@ impl Connection {
     }
 
     fn handle_record(&mut self, now: Instant, record: &Record<'_>) -> Result<(), Error> {
+        // libssl repeats the whole last flight for each fragment of a Finished message that is repeated.
+        let asks_again = (record.content_type, record.epoch) == (content::HANDSHAKE, 1)
+            && self.has_just_repeated(now);
         let verdict = match &mut self.phase {
             Phase::Handshaking(handshake) => handshake.gate.inbound(record),
-            Phase::Established(_) if !self.peer_closed => gate::judge_established(record),
-            _ => Verdict::Drop(DropReason::Closed),
+            Phase::Established(_) if self.peer_closed => Verdict::Drop(DropReason::Closed),
+            Phase::Established(_) if asks_again => Verdict::Drop(DropReason::FlightRepeated),
+            Phase::Established(_) => gate::judge_established(record),
+            Phase::Closed(_) => Verdict::Drop(DropReason::Closed),
         };
         let handshake_message = match verdict {
             Verdict::Pass { handshake } => handshake,
@@ -59,8 +64,10 @@ impl Connection {
                 return Ok(());
             }
             Verdict::Hold(alert) => {
+                // Before its first hello a server has asked nobody anything.
+                let expected = self.role == Role::Client || self.client_random.is_some();
                 if let Phase::Handshaking(handshake) = &mut self.phase
-                    && !handshake.hold(alert, now)
+                    && !(expected && handshake.hold(alert, now))
                 {
                     self.stats.drops.add(DropReason::UnprovenAlert);
                 }
@@ -128,7 +135,7 @@ impl Connection {
                 input = &[];
             }
             let more = more && (!input.is_empty() || bound.has_pending());
-            self.limit_repetition(now, queued);
+            self.note_repetition(now, queued);
             if !more {
                 break;
             }
@@ -137,10 +144,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes back a repetition of the last flight, queued from entry `queued` on, that comes too soon after the one before.
-    ///
-    /// libssl repeats the whole flight for every fragment of a repeated Finished message.
-    fn limit_repetition(&mut self, now: Instant, queued: usize) {
+    /// Whether the last flight was repeated less than an interval ago.
+    fn has_just_repeated(&self, now: Instant) -> bool {
+        let interval = self.context.transport().first_retransmission;
+        self.repeated_at
+            .is_some_and(|at| now.saturating_duration_since(at) < interval)
+    }
+
+    /// Remembers that the last flight was repeated, if that is what was queued from entry `queued` on.
+    fn note_repetition(&mut self, now: Instant, queued: usize) {
         let Phase::Established(bound) = &mut self.phase else {
             return;
         };
@@ -149,17 +161,7 @@ impl Connection {
             .iter_from(queued)
             .next()
             .is_some_and(wire::carries_handshake);
-        if !is_flight {
-            return;
-        }
-        let interval = self.context.transport().first_retransmission;
-        if self
-            .repeated_at
-            .is_some_and(|at| now.saturating_duration_since(at) < interval)
-        {
-            output.truncate(queued);
-            self.stats.drops.add(DropReason::FlightRepeated);
-        } else {
+        if is_flight {
             output.join_from(queued, self.mtu.bytes());
             self.repeated_at = Some(now);
             self.stats.retransmissions += 1;

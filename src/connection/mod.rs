@@ -230,32 +230,23 @@ impl Connection {
     /// # Errors
     ///
     /// [`Error::HandshakeTimeout`] when the handshake's time is over, and [`Error::AlertReceived`] or
-    /// [`Error::ClosedInHandshake`] when the peer refused and nothing has contradicted it for one retransmission interval.
+    /// [`Error::ClosedInHandshake`] when the peer refused and nothing has contradicted it for one retransmission interval, nor
+    /// within the first interval after the flight was sent once more.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         let _entered = self.span.enter();
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
-        if let Some(error) = handshake.verdict(now) {
-            self.tell_held_alert(&error);
-            return Err(self.fail(error));
-        }
-        if handshake.retransmit_at.is_none_or(|at| at > now) || !handshake.has_expired(now) {
-            return Ok(());
-        }
-        let first_message_lost = self.role == Role::Client && self.stats.records_received == 0;
-        if let Some(mtu) = handshake.step_down(self.mtu, first_message_lost) {
-            // A smaller size than the last one is always accepted; libssl's floor is below all of them.
-            if handshake.ssl.set_mtu(mtu).is_ok() {
-                self.mtu = mtu;
-                trace::event!(DEBUG, %mtu, "datagrams get smaller after lost flights");
-                self.events.push_back(Event::MtuChanged(mtu));
+        let repeats =
+            handshake.retransmit_at.is_some_and(|at| at <= now) && handshake.has_expired(now);
+        match handshake.verdict(now, repeats) {
+            Some(error) => {
+                self.tell_held_alert(&error);
+                Err(self.fail(error))
             }
+            None if repeats => self.repeat_flight(now),
+            None => Ok(()),
         }
-        handshake.gate.interval_passed();
-        let queued = handshake.ssl.state().output.len();
-        let outcome = handshake.ssl.handle_timeout();
-        self.after_handshake_call(now, queued, outcome)
     }
 
     /// The next datagram to send, lent from the queue; it leaves the queue with this call.
@@ -391,7 +382,9 @@ impl Connection {
             // A handshake that is given up has nothing to say; the peer's own deadline ends its side.
             Phase::Handshaking(handshake) => handshake.ssl.state_mut().output.truncate(0),
             Phase::Established(bound) => {
-                self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);
+                let queued = bound.state().output.len();
+                let shut_down = matches!(bound.shutdown(), Outcome::Done);
+                self.stats.close_notify_sent = shut_down && bound.state().output.len() > queued;
             }
         }
         self.end();
@@ -504,12 +497,12 @@ impl Connection {
     /// Whether `datagram` begins with a ClientHello that is not the one this server answers: a peer that started anew.
     ///
     /// Such a datagram is for the [`Listener`](crate::Listener); this connection stays until the new one has proved itself
-    /// (RFC 6347, 4.2.8). Always `false` on a client.
+    /// (RFC 6347, 4.2.8). Always `false` on a client, and on a server that waits for its first hello.
     pub fn starts_new_handshake(&self, datagram: &[u8]) -> bool {
         self.role == Role::Server
             && wire::first_client_hello(datagram).is_ok_and(|hello| {
                 self.client_random
-                    .is_none_or(|random| random != *hello.random)
+                    .is_some_and(|random| random != *hello.random)
             })
     }
 
@@ -563,6 +556,7 @@ impl Connection {
 
     /// Frees the `SSL` and keeps what waits to be sent.
     fn end(&mut self) {
+        self.collect_counts();
         self.phase = match self.take_phase() {
             Phase::Handshaking(handshake) => Phase::Closed(Some(handshake.ssl.into_bio())),
             Phase::Established(bound) => Phase::Closed(Some(bound.into_bio())),

@@ -430,6 +430,8 @@ impl BoundSsl {
     /// Undoes [`BoundSsl::release_buffers`]. Corresponds to `SSL_alloc_buffers`.
     fn restore_buffers(&mut self) -> Result<(), ErrorStack> {
         if self.buffers_released {
+            // SAFETY: no pointers are involved.
+            unsafe { ffi::ERR_clear_error() };
             // SAFETY: `ssl` is valid.
             if unsafe { ffi::SSL_alloc_buffers(self.ssl.as_ptr()) } != 1 {
                 return Err(ErrorStack::get());

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod certificates;
+mod close;
 mod data;
 mod endpoint;
 mod errors;

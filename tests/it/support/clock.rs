@@ -10,6 +10,8 @@ thread_local! {
     /// What this thread's clock was moved by; `None` before it is stopped.
     static MOVED: Cell<Option<Duration>> = const { Cell::new(None) };
     static STARTED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Seconds that the wall clock, which is what libssl reads, was put forward or back.
+    static STEPPED: Cell<i64> = const { Cell::new(0) };
 }
 
 /// Stops this thread's clock, or leaves it stopped, and answers what it says.
@@ -37,6 +39,11 @@ pub fn move_to(to: Instant) {
     }
 }
 
+/// Puts the wall clock forward or back by so many seconds; what [`now`] says stays.
+pub fn step_wall_clock(seconds: i64) {
+    STEPPED.set(STEPPED.get() + seconds);
+}
+
 #[cfg(target_os = "linux")]
 mod preempted {
     #![expect(
@@ -47,14 +54,20 @@ mod preempted {
     use core::ffi::{c_int, c_void};
     use std::time::Duration;
 
-    use super::MOVED;
+    use super::{MOVED, STEPPED};
 
     /// Any moment will do for a stopped clock: 2030.
     const EPOCH: Duration = Duration::from_secs(1_893_456_000);
 
     fn unix_time() -> Duration {
         if let Ok(Some(moved)) = MOVED.try_with(|moved| moved.get()) {
-            return EPOCH + moved;
+            let stepped = STEPPED.try_with(|stepped| stepped.get()).unwrap_or(0);
+            let size = Duration::from_secs(stepped.unsigned_abs());
+            return if stepped < 0 {
+                EPOCH + moved - size
+            } else {
+                EPOCH + moved + size
+            };
         }
         let mut time = libc::timespec {
             tv_sec: 0,

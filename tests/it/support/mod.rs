@@ -15,6 +15,7 @@ pub mod certs;
 pub mod clock;
 pub mod link;
 pub mod pair;
+pub mod raw;
 pub mod status;
 
 use openssl_dtls::{Context, Psk, PskLookup, TransportConfig};
