@@ -10,6 +10,7 @@ mod library;
 mod mbedtls;
 mod openssl;
 mod peer;
+mod qt;
 mod wolfssl;
 
 use std::net::SocketAddr;

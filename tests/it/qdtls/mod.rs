@@ -5,6 +5,7 @@ mod beyond_qt_data;
 mod beyond_qt_limits;
 mod core;
 mod fixtures;
+mod names;
 mod network;
 mod tst_qdtls;
 mod tst_qdtls_verification;
