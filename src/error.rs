@@ -39,6 +39,14 @@ pub enum ConfigError {
         /// The other.
         with: &'static str,
     },
+    /// Something that the linked OpenSSL is too old for.
+    #[error("{what} need {needs}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// From which version on there is such a thing.
+        needs: &'static str,
+    },
     /// What is not the SHA-256 fingerprint of a certificate: 32 bytes in hexadecimal.
     #[error("{given:?} is not a SHA-256 fingerprint")]
     BadFingerprint {
@@ -298,6 +306,9 @@ pub enum Error {
         /// The fingerprint of the peer's certificate.
         fingerprint: Fingerprint,
     },
+    /// The peer's raw public key is none of those that are expected.
+    #[error("the peer's raw public key is not expected here")]
+    UnexpectedPublicKey,
     /// The server's OCSP staple is not good, or missing where one is required.
     #[error("the status of the peer's certificate is not good")]
     CertificateStatus(#[source] StapleProblem),
@@ -444,6 +455,7 @@ impl From<Error> for io::Error {
             | Error::UnknownServerName { .. }
             | Error::UnpinnedCertificate { .. }
             | Error::CertificateStatus(_)
+            | Error::UnexpectedPublicKey
             | Error::NoExtendedMasterSecret
             | Error::SessionRefused(_)
             | Error::Renegotiation(_)

@@ -1,5 +1,6 @@
 //! What a handshake agreed on.
 
+use openssl::pkey::{PKey, Public};
 use openssl::ssl::{NameType, SslVersion};
 use openssl::x509::X509;
 
@@ -8,6 +9,7 @@ use crate::parking;
 use crate::server_name::ServerName;
 use crate::srtp::SrtpProfile;
 use crate::sys::context as sys;
+use crate::sys::raw_keys;
 use crate::sys::ssl::BoundSsl;
 use crate::verification::{Fingerprint, VerificationError};
 
@@ -22,6 +24,7 @@ pub struct HandshakeInfo {
     asked_name: Option<ServerName>,
     server_name: Option<String>,
     psk_identity: Option<Vec<u8>>,
+    peer_raw_public_key: Option<PKey<Public>>,
     srtp_profile: Option<SrtpProfile>,
     resumed: bool,
     application_protocol: Option<Vec<u8>>,
@@ -55,6 +58,7 @@ impl HandshakeInfo {
                 .servername(NameType::HOST_NAME)
                 .map(str::to_owned)
                 .or(parked.asked_name),
+            peer_raw_public_key: raw_keys::peer_key(ssl),
             psk_identity: ssl.psk_identity().map(<[u8]>::to_vec),
             srtp_profile: ssl
                 .selected_srtp_profile()
@@ -128,6 +132,11 @@ impl HandshakeInfo {
     /// Empty if the peer's certificate is good, if it sent none, after resumption, and on adopted contexts.
     pub fn verification_errors(&self) -> &[VerificationError] {
         &self.verification_errors
+    }
+
+    /// The key the peer showed in place of a certificate (RFC 7250). Corresponds to `SSL_get0_peer_rpk`.
+    pub fn peer_raw_public_key(&self) -> Option<&PKey<Public>> {
+        self.peer_raw_public_key.as_ref()
     }
 
     /// The name in the peer's certificate that matched the one asked for; after a resumption, when the session was made.

@@ -114,7 +114,7 @@ pub use connection::Connection;
 pub use context::{
     Adoptable, AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous,
     ForClient, ForServer, Identity, MaxFragmentLength, OcspStaple, OcspStapling, Psk, PskKey,
-    PskLookup, Revocation, StapleProblem, UnknownName,
+    PskLookup, RawPublicKey, Revocation, StapleProblem, UnknownName,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use endpoint::{

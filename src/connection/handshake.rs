@@ -172,6 +172,7 @@ impl Handshake {
             Error::CertificateRejected { .. }
             | Error::UnpinnedCertificate { .. }
             | Error::CertificateStatus(_)
+            | Error::UnexpectedPublicKey
             | Error::NoSharedCipherSuite(_)
             | Error::NoSharedGroup(_)
             | Error::NoSharedSignatureAlgorithm(_)

@@ -20,7 +20,8 @@ use openssl::x509::{X509, X509Ref};
 
 pub(crate) use self::builder::default_suites;
 pub use self::builder::{
-    ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer, Revocation,
+    ClientCertificates, ContextBuilder, Credentials, Dangerous, ForClient, ForServer, RawPublicKey,
+    Revocation,
 };
 pub use self::identity::Identity;
 pub use self::names::UnknownName;

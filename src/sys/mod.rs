@@ -8,6 +8,7 @@ pub(crate) mod certificates;
 pub(crate) mod context;
 pub(crate) mod observe;
 pub(crate) mod ocsp;
+pub(crate) mod raw_keys;
 mod reason;
 pub(crate) mod session;
 #[cfg(feature = "udp")]
@@ -42,6 +43,9 @@ pub(crate) mod ffi {
         X509_STORE, X509_STORE_CTX, X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data,
         X509_V_ERR_CERT_REJECTED, stack_st_SSL_CIPHER, stack_st_X509,
     };
+
+    #[cfg(ossl320)]
+    pub(crate) use openssl_sys::EVP_PKEY_up_ref;
 
     /// `ocsp.h`: what a response says about one certificate.
     pub(crate) enum OCSP_SINGLERESP {}
@@ -114,6 +118,10 @@ pub(crate) mod ffi {
     pub(crate) const SSL_CB_LOOP: c_int = 0x01;
     pub(crate) const SSL_CB_HANDSHAKE_START: c_int = 0x10;
     pub(crate) const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
+
+    #[cfg(ossl320)]
+    #[expect(non_upper_case_globals, reason = "C name")]
+    pub(crate) const TLSEXT_cert_type_rpk: u8 = 2;
 
     // obj_mac.h: how a suite authenticates
     pub(crate) const NID_AUTH_RSA: c_int = 1046;
@@ -218,6 +226,24 @@ pub(crate) mod ffi {
         ) -> c_int;
         #[cfg(test)]
         pub(crate) fn BIO_ADDR_rawport(addr: *const BIO_ADDR) -> c_ushort;
+
+        // x509_vfy.h, ssl.h
+        #[cfg(ossl320)]
+        pub(crate) fn X509_STORE_CTX_get0_rpk(store: *const X509_STORE_CTX) -> *mut EVP_PKEY;
+        #[cfg(ossl320)]
+        pub(crate) fn SSL_CTX_set1_server_cert_type(
+            context: *mut SSL_CTX,
+            types: *const u8,
+            length: usize,
+        ) -> c_int;
+        #[cfg(ossl320)]
+        pub(crate) fn SSL_CTX_set1_client_cert_type(
+            context: *mut SSL_CTX,
+            types: *const u8,
+            length: usize,
+        ) -> c_int;
+        #[cfg(ossl320)]
+        pub(crate) fn SSL_get0_peer_rpk(ssl: *const SSL) -> *mut EVP_PKEY;
 
         // ocsp.h
         pub(crate) fn OCSP_resp_count(response: *mut OCSP_BASICRESP) -> c_int;

@@ -18,6 +18,7 @@ mod names;
 mod observe;
 mod psk;
 mod qdtls;
+mod raw_keys;
 mod resumption;
 mod revocation;
 #[cfg(feature = "udp")]

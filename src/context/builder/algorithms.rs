@@ -5,7 +5,6 @@ use openssl::pkey::Id;
 use openssl::ssl::{Ssl, SslContextBuilder, SslVerifyMode, SslVersion};
 
 use super::{ContextBuilder, Dangerous, Parts};
-use crate::context::Identity;
 use crate::error::ConfigError;
 use crate::sys::context::{self as sys, Authentication};
 use crate::types::Role;
@@ -214,11 +213,8 @@ fn bad_list<'a>(what: &'static str, given: &'a str) -> impl FnOnce(ErrorStack) -
 }
 
 /// Whether a server has what one of its suites needs.
-pub(super) fn serves_a_cipher(ssl: &Ssl, identities: &[Identity], has_psk: bool) -> bool {
-    let has_key = |types: &[Id]| {
-        let mut keys = identities.iter().map(|identity| identity.key().id());
-        keys.any(|key| types.contains(&key))
-    };
+pub(super) fn serves_a_cipher(ssl: &Ssl, keys: &[Id], has_psk: bool) -> bool {
+    let has_key = |types: &[Id]| keys.iter().any(|key| types.contains(key));
     sys::cipher_authentications(ssl).any(|authentication| match authentication {
         Authentication::Psk => has_psk,
         Authentication::Rsa => has_key(&[Id::RSA, Id::RSA_PSS]),

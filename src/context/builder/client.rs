@@ -99,7 +99,9 @@ impl ContextBuilder<ForClient> {
                 },
             settings,
         } = self;
-        let certificates = !settings.trust.is_empty() || settings.verification.needs_no_trust();
+        let certificates = !settings.trust.is_empty()
+            || settings.verification.needs_no_trust()
+            || !settings.raw_keys.expected.is_empty();
         if !certificates && psk.is_none() {
             return Err(ConfigError::EmptyTrust);
         }
@@ -118,7 +120,10 @@ impl ContextBuilder<ForClient> {
             server_psk: None,
             verify_mode,
             certificates,
-            name_required: settings.verification.checks_names() && certificates && check_name,
+            name_required: settings.verification.checks_names()
+                && settings.raw_keys.expected.is_empty()
+                && certificates
+                && check_name,
         };
         settings.build(parts)
     }

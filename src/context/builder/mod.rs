@@ -4,6 +4,7 @@ mod algorithms;
 mod client;
 mod observation;
 mod protocols;
+mod raw_keys;
 mod resumption;
 mod server;
 mod trust;
@@ -20,6 +21,8 @@ pub(super) use self::algorithms::CERTIFICATE_SUITES;
 pub(crate) use self::algorithms::default_suites;
 pub use self::client::ForClient;
 use self::observation::Watching;
+use self::raw_keys::RawKeys;
+pub use self::raw_keys::RawPublicKey;
 use self::resumption::Resumption;
 pub use self::server::{ClientCertificates, Credentials, ForServer};
 use self::trust::Trust;
@@ -61,6 +64,7 @@ struct Settings {
     watching: Watching,
     transport: TransportConfig,
     protocols: Protocols,
+    raw_keys: RawKeys,
     configure: Vec<Configure>,
 }
 
@@ -149,13 +153,20 @@ impl Settings {
         let asks_for_certificates =
             parts.role == Role::Client || parts.verify_mode != SslVerifyMode::NONE;
         self.verification
-            .check(&self.trust, asks_for_certificates)?;
+            .check(&self.trust, &self.raw_keys, asks_for_certificates)?;
         let has_lists = self.trust.has_revocation_lists();
         let trusted = self.trust.install(&mut builder, &parts)?;
-        let trusts_nobody = self.verification.needs_no_trust();
+        let trusts_nobody =
+            self.verification.needs_no_trust() || !self.raw_keys.expected.is_empty();
         let pins = self.verification.pins.clone();
-        self.verification
-            .install(&mut builder, parts.verify_mode, has_lists)?;
+        self.verification.install(
+            &mut builder,
+            parts.verify_mode,
+            has_lists,
+            self.raw_keys.expected.clone(),
+        )?;
+        self.raw_keys
+            .install(&mut builder, parts.role, !parts.identities.is_empty())?;
 
         let Parts {
             role,
@@ -220,7 +231,11 @@ impl Settings {
         let ssl = Ssl::new(&ssl_context)?;
         let has_suite = match role {
             Role::Client => sys::offers_a_cipher(&ssl),
-            Role::Server => algorithms::serves_a_cipher(&ssl, &identities, has_psk),
+            Role::Server => {
+                let raw = self.raw_keys.own.as_ref().map(RawPublicKey::id);
+                let keys = identities.iter().map(|identity| identity.key().id());
+                algorithms::serves_a_cipher(&ssl, &keys.chain(raw).collect::<Vec<_>>(), has_psk)
+            }
         };
         if !has_suite {
             return Err(ConfigError::NoCipherSuites);

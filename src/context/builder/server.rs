@@ -3,7 +3,7 @@
 use openssl::ssl::SslVerifyMode;
 use openssl::x509::X509Ref;
 
-use super::{ContextBuilder, Parts};
+use super::{ContextBuilder, Parts, RawPublicKey};
 use crate::context::names::{Names, UnknownName};
 use crate::context::ocsp::{OcspStaple, Staples};
 use crate::context::{Context, Identity, PskLookup};
@@ -22,11 +22,13 @@ pub enum ClientCertificates {
     Required,
 }
 
-/// How a server authenticates itself: made of an [`Identity`] or several in a `Vec`, of a [`PskLookup`], or of a pair of both.
+/// How a server authenticates itself: made of an [`Identity`] or several in a `Vec`, of a [`PskLookup`], or
+/// of a pair of both; or of a [`RawPublicKey`].
 #[derive(Debug)]
 pub struct Credentials {
     identities: Vec<Identity>,
     psk: Option<PskLookup>,
+    raw_key: Option<RawPublicKey>,
 }
 
 impl From<Identity> for Credentials {
@@ -34,6 +36,7 @@ impl From<Identity> for Credentials {
         Credentials {
             identities: vec![identity],
             psk: None,
+            raw_key: None,
         }
     }
 }
@@ -44,6 +47,17 @@ impl From<Vec<Identity>> for Credentials {
         Credentials {
             identities,
             psk: None,
+            raw_key: None,
+        }
+    }
+}
+
+impl From<RawPublicKey> for Credentials {
+    fn from(key: RawPublicKey) -> Self {
+        Credentials {
+            identities: Vec::new(),
+            psk: None,
+            raw_key: Some(key),
         }
     }
 }
@@ -53,6 +67,7 @@ impl From<PskLookup> for Credentials {
         Credentials {
             identities: Vec::new(),
             psk: Some(psk),
+            raw_key: None,
         }
     }
 }
@@ -62,6 +77,7 @@ impl From<(Vec<Identity>, PskLookup)> for Credentials {
         Credentials {
             identities,
             psk: Some(psk),
+            raw_key: None,
         }
     }
 }
@@ -71,6 +87,7 @@ impl From<(Identity, PskLookup)> for Credentials {
         Credentials {
             identities: vec![identity],
             psk: Some(psk),
+            raw_key: None,
         }
     }
 }
@@ -156,7 +173,7 @@ impl ContextBuilder<ForServer> {
                     names,
                     staples,
                 },
-            settings,
+            mut settings,
         } = self;
         let verify_mode = match client_certificates {
             ClientCertificates::None => SslVerifyMode::NONE,
@@ -167,13 +184,15 @@ impl ContextBuilder<ForServer> {
         };
         if client_certificates != ClientCertificates::None
             && !settings.verification.needs_no_trust()
+            && settings.raw_keys.expected.is_empty()
             && settings.trust.is_empty()
         {
             return Err(ConfigError::EmptyTrust);
         }
+        settings.raw_keys.own = credentials.raw_key;
         let parts = Parts {
             role: Role::Server,
-            certificates: !credentials.identities.is_empty(),
+            certificates: !credentials.identities.is_empty() || settings.raw_keys.own.is_some(),
             identities: credentials.identities,
             names,
             staples,

@@ -1,9 +1,11 @@
 //! How the peer's certificate is verified.
 
+use openssl::pkey::{PKey, Public};
 use openssl::ssl::{SslContextBuilder, SslRef, SslVerifyMode};
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509PurposeId, X509StoreContext, X509StoreContextRef};
 
+use super::raw_keys::{RawKeys, is_expected};
 use super::trust::Trust;
 use super::{ContextBuilder, Dangerous};
 use crate::error::{ConfigError, Error};
@@ -134,6 +136,7 @@ impl Verification {
     pub(super) fn check(
         &self,
         trust: &Trust,
+        raw_keys: &RawKeys,
         asks_for_certificates: bool,
     ) -> Result<(), ConfigError> {
         let contradicts = |what, with| Err(ConfigError::Contradiction { what, with });
@@ -150,6 +153,24 @@ impl Verification {
             }
             if !asks_for_certificates {
                 return contradicts(PINS, "asking for no certificates");
+            }
+        }
+        if !raw_keys.expected.is_empty() {
+            const RAW: &str = "expecting raw public keys";
+            if !trust.is_empty() {
+                return contradicts(RAW, "trusted authorities");
+            }
+            if !self.pins.is_empty() {
+                return contradicts(RAW, "pinned fingerprints");
+            }
+            if !self.on {
+                return contradicts(RAW, "no verification");
+            }
+            if self.callback.is_some() {
+                return contradicts(RAW, "a verification callback");
+            }
+            if !asks_for_certificates {
+                return contradicts(RAW, "asking for no certificates");
             }
         }
         let revokes = self.revocation.is_some() || trust.has_revocation_lists();
@@ -173,6 +194,7 @@ impl Verification {
         builder: &mut SslContextBuilder,
         mode: SslVerifyMode,
         trust_has_lists: bool,
+        raw_keys: Vec<PKey<Public>>,
     ) -> Result<(), ConfigError> {
         if let Some(depth) = self.depth {
             builder.set_verify_depth(depth);
@@ -192,6 +214,9 @@ impl Verification {
             on, callback, pins, ..
         } = self;
         builder.set_verify_callback(mode, move |good, store| {
+            if !raw_keys.is_empty() {
+                return is_expected(&raw_keys, store);
+            }
             if !good {
                 remember(store);
             }
@@ -235,7 +260,7 @@ fn remember(store: &X509StoreContextRef) {
     park(store, |ssl| parking::park_verification_error(ssl, error));
 }
 
-fn park(store: &X509StoreContextRef, leave: impl FnOnce(&SslRef)) {
+pub(super) fn park(store: &X509StoreContextRef, leave: impl FnOnce(&SslRef)) {
     if let Ok(index) = X509StoreContext::ssl_idx()
         && let Some(ssl) = store.ex_data(index)
     {
