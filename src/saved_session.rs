@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::error::ConfigError;
+use crate::secret_bytes::SecretBytes;
 use crate::server_name::ServerName;
 use crate::sys::session;
 
@@ -63,7 +64,7 @@ impl SavedSession {
     /// Writes it down, to keep it beyond this process. Keep the bytes as secret as a private key, and unchanged.
     ///
     /// Corresponds to `i2d_SSL_SESSION`.
-    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+    pub fn to_bytes(&self) -> SecretBytes {
         let mut bytes = Zeroizing::new(Vec::new());
         // Room for all of it, so that no secret stays behind in an outgrown buffer.
         bytes.reserve_exact(MAGIC.len() + RULES_LEN + 2 * (2 + 255) + self.der.len());
@@ -73,7 +74,7 @@ impl SavedSession {
         put_text(&mut bytes, name.as_deref());
         put_text(&mut bytes, self.verified_name.as_deref());
         bytes.extend(self.der.iter());
-        bytes
+        SecretBytes::new(bytes)
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote. Corresponds to `d2i_SSL_SESSION`.
