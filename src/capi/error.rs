@@ -150,7 +150,8 @@ impl Failure for Error {
             Error::ClosedInHandshake => odtls_result::ODTLS_CLOSED_IN_HANDSHAKE,
             Error::CertificateRejected { .. }
             | Error::UnpinnedCertificate { .. }
-            | Error::CertificateStatus(_) => odtls_result::ODTLS_CERTIFICATE_REJECTED,
+            | Error::CertificateStatus(_)
+            | Error::UnexpectedPublicKey => odtls_result::ODTLS_CERTIFICATE_REJECTED,
             Error::NoPeerCertificate(_) => odtls_result::ODTLS_NO_PEER_CERTIFICATE,
             Error::NoSharedCipherSuite(_)
             | Error::NoSharedGroup(_)
