@@ -141,7 +141,7 @@ pub enum Observation<'a> {
         sequence: u16,
         /// Its bytes, without a header.
         length: usize,
-        /// The same, in the clear; `None` for a message that was sent in fragments, which libssl has no longer in one piece.
+        /// The same, in the clear; `None` for a message that was sent in fragments, which OpenSSL 3 has no longer in one piece.
         body: Option<&'a [u8]>,
     },
     /// From here on records are protected with the new keys.

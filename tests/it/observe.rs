@@ -197,14 +197,16 @@ fn fragmented_messages_are_told_once_and_whole_where_they_are_received() {
         assert_eq!(told.len(), 1, "{told:?}");
         told[0].clone()
     };
-    assert!(matches!(
-        of_certificate(&server_log),
-        Seen::Message(Direction::Sent, _, _, None)
-    ));
-    assert!(matches!(
-        of_certificate(&client_log),
-        Seen::Message(Direction::Received, _, _, Some(_))
-    ));
+    let Seen::Message(Direction::Received, _, _, Some(received)) = of_certificate(&client_log)
+    else {
+        panic!("{:?}", of_certificate(&client_log));
+    };
+    match of_certificate(&server_log) {
+        Seen::Message(Direction::Sent, _, _, None) => {}
+        // OpenSSL 4 still has it in one piece.
+        Seen::Message(Direction::Sent, _, _, Some(sent)) => assert_eq!(sent, received),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
