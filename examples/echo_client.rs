@@ -4,23 +4,28 @@
 mod psk;
 #[path = "common/report.rs"]
 mod report;
+#[path = "common/settings.rs"]
+mod settings;
 
 use std::error::Error;
-use std::io::BufRead;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{BufRead, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use openssl_dtls::udp::blocking::{Client, ClientError};
-use openssl_dtls::{Context, Identity, Psk, ServerName, TransportConfig};
+use openssl_dtls::{Context, Identity, Psk, SavedSession, ServerName, TransportConfig};
+
+use crate::settings::Settings;
 
 /// Sends messages over DTLS and waits for each to come back.
 ///
 /// Without --message it sends the lines of standard input. It exits with 0 only if each message came back and the close went
 /// out.
 #[derive(Parser)]
-#[command(group = ArgGroup::new("trust").required(true).args(["ca", "insecure", "psk"]))]
+#[command(group = ArgGroup::new("trust").required(true).args(["ca", "insecure", "psk", "fingerprint"]))]
 struct Arguments {
     /// The server
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host)]
@@ -43,6 +48,14 @@ struct Arguments {
     /// The private key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Resume the connection that is saved in this file, if it is there, and save this one
+    #[arg(long, value_name = "FILE")]
+    session: Option<PathBuf>,
+    /// Fail if the connection is not resumed
+    #[arg(long, requires = "session")]
+    require_resumption: bool,
     /// A message to send; may be given many times
     #[arg(long = "message", value_name = "TEXT")]
     messages: Vec<String>,
@@ -100,18 +113,30 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Target { host, port } = &arguments.connect;
     let server_name = match &arguments.server_name {
         Some(name) => Some(name.clone()),
-        // Pre-shared keys need no name.
-        None if arguments.psk.is_some() => None,
+        // Pre-shared keys and fingerprints need no name.
+        None if arguments.psk.is_some() || arguments.settings.fingerprint.is_some() => None,
         None => Some(ServerName::try_from(host.as_str())?),
     };
     let context = context(arguments)?;
-    let client = Client::connect(&context, (host.as_str(), *port), server_name)?;
-    if let Some(info) = client.handshake_info() {
+    let address = (host.as_str(), *port);
+    let client = match saved(arguments)? {
+        Some(session) => Client::connect_resuming(&context, address, server_name, &session)?,
+        None => Client::connect(&context, address, server_name)?,
+    };
+    let info = client.handshake_info();
+    if let Some(info) = &info {
         println!(
             "connected to {}: {}",
             client.peer_addr(),
-            report::agreed(&info)
+            report::agreed(info)
         );
+    }
+
+    if arguments.require_resumption && !info.is_some_and(|info| info.is_resumed()) {
+        return Err("the connection was not resumed".into());
+    }
+    if let (Some(path), Some(session)) = (&arguments.session, client.saved_session()) {
+        save(path, &session)?;
     }
 
     client.set_read_timeout(Some(arguments.timeout));
@@ -133,6 +158,35 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The session in the file, if there is one.
+fn saved(arguments: &Arguments) -> Result<Option<SavedSession>, Box<dyn Error>> {
+    let Some(path) = &arguments.session else {
+        return Ok(None);
+    };
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let session = SavedSession::from_bytes(&bytes);
+            Ok(Some(
+                session.map_err(|error| format!("{}: {error}", path.display()))?,
+            ))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
+    }
+}
+
+/// Writes a session, for its owner alone: it is as secret as the connection.
+fn save(path: &Path, session: &SavedSession) -> Result<(), Box<dyn Error>> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(path)
+        .and_then(|mut file| file.write_all(&session.to_bytes()));
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+}
+
 fn context(arguments: &Arguments) -> Result<Context, Box<dyn Error>> {
     let mut builder = Context::client();
     if let Some(authorities) = &arguments.ca {
@@ -147,6 +201,7 @@ fn context(arguments: &Arguments) -> Result<Context, Box<dyn Error>> {
     if let (Some(cert), Some(key)) = (&arguments.cert, &arguments.key) {
         builder = builder.identity(Identity::from_files(cert, key)?);
     }
+    builder = arguments.settings.apply(builder);
     let transport = TransportConfig::new().handshake_timeout(arguments.timeout);
     Ok(builder.transport(transport).build()?)
 }

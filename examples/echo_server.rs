@@ -8,6 +8,8 @@ mod certificates;
 mod psk;
 #[path = "common/report.rs"]
 mod report;
+#[path = "common/settings.rs"]
+mod settings;
 
 use std::error::Error;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,6 +27,7 @@ use openssl_dtls::{
 };
 
 use crate::certificates::Authority;
+use crate::settings::Settings;
 
 /// How long a peer may be silent.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -48,6 +51,9 @@ struct Arguments {
     /// A pre-shared key: an identity, and the key in hexadecimal digits
     #[arg(long, value_name = "ID:HEX", value_parser = psk::parse)]
     psk: Option<Psk>,
+    /// What to send to clients that are to choose their pre-shared key by it
+    #[arg(long, value_name = "TEXT", requires = "psk")]
+    psk_hint: Option<String>,
     /// Make a certificate for localhost, which no client can verify
     #[arg(long)]
     self_signed: bool,
@@ -57,6 +63,8 @@ struct Arguments {
     /// The largest datagram to send, in bytes of UDP payload
     #[arg(long, value_name = "N", value_parser = parse_mtu)]
     mtu: Option<Mtu>,
+    #[command(flatten)]
+    settings: Settings,
     /// Serve one peer and exit
     #[arg(long)]
     once: bool,
@@ -228,7 +236,13 @@ fn print_stats(server: &Server, interval: Duration) {
 fn context(arguments: &Arguments) -> Result<Context, Box<dyn Error>> {
     let mut builder = match (&arguments.cert, &arguments.key, &arguments.psk) {
         (Some(cert), Some(key), _) => Context::server(Identity::from_files(cert, key)?),
-        (_, _, Some(psk)) => Context::server(PskLookup::single(psk.clone())),
+        (_, _, Some(psk)) => {
+            let mut look_up = PskLookup::single(psk.clone());
+            if let Some(hint) = &arguments.psk_hint {
+                look_up = look_up.with_hint(hint.as_bytes())?;
+            }
+            Context::server(look_up)
+        }
         _ => Context::server(self_signed()?),
     };
     if let Some(authorities) = &arguments.client_ca {
@@ -236,6 +250,10 @@ fn context(arguments: &Arguments) -> Result<Context, Box<dyn Error>> {
             .trust_file(authorities)
             .client_certificates(ClientCertificates::Required);
     }
+    if arguments.settings.fingerprint.is_some() {
+        builder = builder.client_certificates(ClientCertificates::Required);
+    }
+    builder = arguments.settings.apply(builder);
     if arguments.dtls1_0 {
         builder = builder.dangerous().allow_dtls1_0();
     }

@@ -51,6 +51,15 @@ pub(crate) fn agreed(info: &HandshakeInfo) -> String {
             String::from_utf8_lossy(identity).into_owned(),
         );
     }
+    if let Some(protocol) = info.application_protocol() {
+        add("protocol", String::from_utf8_lossy(protocol).into_owned());
+    }
+    if let Some(profile) = info.srtp_profile() {
+        add("SRTP profile", profile.to_string());
+    }
+    if info.is_resumed() {
+        line.push_str(", resumed");
+    }
     line
 }
 
