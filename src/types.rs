@@ -274,15 +274,21 @@ drop_reasons! {
     BadEpoch,
     /// A record number too far ahead of all seen before.
     SequenceTooFar,
+    /// A record number that was seen before, or lies too far behind.
+    Replayed,
     /// A handshake message that this role never receives, or not at this place.
     UnexpectedMessage,
     /// A handshake message longer than its type may be.
     MessageTooLong,
     /// A fragment that does not fit its message, or an empty one of a message that is not empty.
     BadFragment,
-    /// A fragment that contradicts an earlier one of the same message.
+    /// Another version of a handshake message that was received: a forger's, or the forger's came first.
     Contradiction,
-    /// More records of the next epoch than are kept before the keys are there.
+    /// A handshake message or a ChangeCipherSpec that was received before.
+    RepeatedMessage,
+    /// A fragment that made room for newer ones.
+    ReassemblyFull,
+    /// More records of the next epoch than are kept before the keys are there, or for too long.
     TooManyEarlyRecords,
     /// An alert in the clear that is neither fatal nor close_notify, malformed, or sent after the keys were there.
     UnprovenAlert,

@@ -54,6 +54,7 @@ pub(crate) const MAX_HELLO_VERIFY_REQUEST_LEN: usize = HELLO_VERIFY_REQUEST_HEAD
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record<'a> {
     pub(crate) content_type: u8,
+    pub(crate) version: u16,
     pub(crate) epoch: u16,
     /// 48 bits.
     pub(crate) sequence: u64,
@@ -83,7 +84,8 @@ pub(crate) fn split_record(datagram: &[u8]) -> Result<(Record<'_>, &[u8]), DropR
     else {
         return Err(DropReason::Truncated);
     };
-    if !matches!(u16::from_be_bytes([v0, v1]), DTLS1_0 | DTLS1_2) {
+    let version = u16::from_be_bytes([v0, v1]);
+    if !matches!(version, DTLS1_0 | DTLS1_2) {
         return Err(DropReason::BadVersion);
     }
     let length = usize::from(u16::from_be_bytes([l0, l1]));
@@ -94,6 +96,7 @@ pub(crate) fn split_record(datagram: &[u8]) -> Result<(Record<'_>, &[u8]), DropR
             Ok((
                 Record {
                     content_type,
+                    version,
                     epoch,
                     sequence,
                     bytes,
@@ -119,6 +122,19 @@ pub(crate) struct Fragment<'a> {
     pub(crate) message_seq: u16,
     pub(crate) offset: u32,
     pub(crate) body: &'a [u8],
+}
+
+impl Fragment<'_> {
+    /// Which bytes of the message it holds: the first, and the one behind the last.
+    pub(crate) fn span(&self) -> (u32, u32) {
+        // A body is part of a record, so its length fits.
+        (self.offset, self.offset + self.body.len() as u32)
+    }
+
+    /// Whether it is the whole message.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.span() == (0, self.length)
+    }
 }
 
 /// Takes the first fragment off a handshake record's payload and gives the rest.
@@ -180,13 +196,18 @@ pub(crate) fn carries_handshake(datagram: &[u8]) -> bool {
 pub(crate) struct ClientHello<'a> {
     pub(crate) record: Record<'a>,
     pub(crate) message_seq: u16,
-    /// Length of the whole message, in bytes.
-    pub(crate) length: u32,
     pub(crate) random: &'a [u8; RANDOM_LEN],
     /// The body in front of the cookie: version, random, session id with its length.
     pub(crate) preamble: &'a [u8],
     /// Empty in a first ClientHello.
     pub(crate) cookie: &'a [u8],
+}
+
+impl<'a> ClientHello<'a> {
+    /// Empty unless it offers to resume.
+    pub(crate) fn session_id(&self) -> &'a [u8] {
+        self.preamble.get(2 + RANDOM_LEN + 1..).unwrap_or_default()
+    }
 }
 
 /// Reads the ClientHello in the first record of a datagram, under the conditions of `DTLSv1_listen` (d1_lib.c): the record holds
@@ -231,10 +252,42 @@ pub(crate) fn first_client_hello(datagram: &[u8]) -> Result<ClientHello<'_>, Dro
     Ok(ClientHello {
         record,
         message_seq: fragment.message_seq,
-        length: fragment.length,
         random,
         preamble,
         cookie,
+    })
+}
+
+/// What a ServerHello agrees on, as far as it matters to a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServerHello<'a> {
+    pub(crate) version: u16,
+    pub(crate) session_id: &'a [u8],
+    pub(crate) suite: u16,
+    /// A NewSessionTicket will follow (RFC 5077).
+    pub(crate) promises_ticket: bool,
+}
+
+/// Reads the body of a ServerHello, or as much of it as its first fragment holds.
+pub(crate) fn server_hello(body: &[u8]) -> Option<ServerHello<'_>> {
+    const SESSION_TICKET: u16 = 35;
+    let (&[v0, v1], rest) = body.split_first_chunk::<2>()?;
+    let (_, rest) = rest.split_first_chunk::<RANDOM_LEN>()?;
+    let (session_id, rest) = split_vector(rest).ok()?;
+    let (&[s0, s1, _compression], rest) = rest.split_first_chunk::<3>()?;
+    let mut promises_ticket = false;
+    if let Some((_length, mut extensions)) = rest.split_first_chunk::<2>() {
+        while let Some((&[t0, t1, l0, l1], rest)) = extensions.split_first_chunk::<4>() {
+            promises_ticket |= u16::from_be_bytes([t0, t1]) == SESSION_TICKET;
+            let length = usize::from(u16::from_be_bytes([l0, l1]));
+            extensions = rest.get(length..).unwrap_or_default();
+        }
+    }
+    Some(ServerHello {
+        version: u16::from_be_bytes([v0, v1]),
+        session_id,
+        suite: u16::from_be_bytes([s0, s1]),
+        promises_ticket,
     })
 }
 
@@ -273,25 +326,7 @@ pub(crate) fn write_hello_verify_request(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn record(content_type: u8, epoch: u16, sequence: u64, payload: &[u8]) -> Vec<u8> {
-        let mut record = vec![content_type, 0xfe, 0xfd];
-        record.extend(epoch.to_be_bytes());
-        record.extend(&sequence.to_be_bytes()[2..]);
-        record.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-        record.extend(payload);
-        record
-    }
-
-    fn fragment(message_type: u8, length: u32, seq: u16, offset: u32, body: &[u8]) -> Vec<u8> {
-        let mut fragment = vec![message_type];
-        fragment.extend(&length.to_be_bytes()[1..]);
-        fragment.extend(seq.to_be_bytes());
-        fragment.extend(&offset.to_be_bytes()[1..]);
-        fragment.extend(&u32::try_from(body.len()).unwrap().to_be_bytes()[1..]);
-        fragment.extend(body);
-        fragment
-    }
+    use crate::support::{fragment, record};
 
     #[test]
     fn only_records_in_the_clear_are_renumbered() {
@@ -445,7 +480,6 @@ mod tests {
                 assert_eq!(hello.record.sequence, 5);
                 assert_eq!(hello.record.bytes.len(), datagram.len() - 8);
                 assert_eq!(hello.message_seq, seq);
-                assert_eq!(hello.length as usize, body.len());
                 assert_eq!(hello.random, &[7; 32]);
                 assert_eq!(hello.preamble, &body[..preamble]);
                 assert_eq!(hello.cookie, cookie);

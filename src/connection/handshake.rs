@@ -22,6 +22,32 @@ const LOSSES_BEFORE_STEP: [u32; 2] = [3, 4];
 /// How many first intervals another try may take: its peer answered a moment ago, so a silent one has had enough of us.
 const RETRY_INTERVALS: u32 = 8;
 
+/// Why a client starts its handshake again.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// libssl gave up on something that anybody could have sent.
+    Error(Error),
+    /// Nothing goes on, and somebody sent another version of a message that was taken.
+    Misled,
+    /// The server does not take its cookie any more.
+    AskedAgain,
+}
+
+impl Failure {
+    /// What libssl gave up with, if it did.
+    fn error(self) -> Option<Error> {
+        match self {
+            Failure::Error(error) => Some(error),
+            Failure::Misled | Failure::AskedAgain => None,
+        }
+    }
+
+    /// The error to tell when there is no other try.
+    pub(super) fn into_error(self) -> Error {
+        self.error().unwrap_or(Error::HandshakeTimeout)
+    }
+}
+
 pub(super) struct Handshake {
     pub(super) ssl: BoundSsl,
     pub(super) gate: Gate,
@@ -36,6 +62,8 @@ pub(super) struct Handshake {
     restarts_left: u32,
     /// An alert that anybody could have sent.
     held_alert: Option<HeldAlert>,
+    /// When a server's wish for another cookie, which anybody could have sent, will be believed.
+    cookie_wanted: Option<Instant>,
     /// The largest datagram of the last flight, in bytes.
     largest: usize,
 }
@@ -65,13 +93,14 @@ impl Handshake {
             deadline: later(now, transport.handshake_timeout),
             restarts_left: transport.handshake_restarts,
             held_alert: None,
+            cookie_wanted: None,
             largest: 0,
         }
     }
 
     pub(super) fn next_timeout(&self) -> Instant {
         let believed_at = self.held_alert.as_ref().map(|held| held.believed_at);
-        [self.retransmit_at, believed_at]
+        [self.retransmit_at, believed_at, self.cookie_wanted]
             .into_iter()
             .flatten()
             .fold(self.deadline, Instant::min)
@@ -90,6 +119,9 @@ impl Handshake {
             largest = largest.max(Some(datagram.len()));
         }
         self.largest = largest.unwrap_or(self.largest);
+        if self.ssl.state().timer.expired > 0 {
+            self.gate.interval_passed();
+        }
         self.has_expired(now);
     }
 
@@ -135,9 +167,26 @@ impl Handshake {
         self.held_alert.is_some()
     }
 
-    /// The peer goes on, so the alert that was held was not its. Answers whether one was.
-    pub(super) fn overrule_alert(&mut self) -> bool {
+    /// Holds the wish for another cookie for one retransmission interval: it may answer a repeated hello, or be forged.
+    pub(super) fn hold_request(&mut self, now: Instant) {
+        let believed_at = later(now, self.ssl.state().timer.current);
+        self.cookie_wanted.get_or_insert(believed_at);
+    }
+
+    /// The peer goes on, so what was held was not its last word. Answers whether an alert was.
+    pub(super) fn overrule(&mut self) -> bool {
+        self.cookie_wanted = None;
         self.held_alert.take().is_some()
+    }
+
+    /// Whether the server does not take the cookie it was sent: libssl never sends another one in the same handshake.
+    pub(super) fn is_cookie_wanted(&self, now: Instant) -> bool {
+        self.cookie_wanted.is_some_and(|at| at <= now)
+    }
+
+    /// Whether to try again although nothing failed: two peers spoke, and the one that was believed does not go on.
+    pub(super) fn is_misled(&self) -> bool {
+        self.gate.is_contradicted() && self.restarts_left > 0
     }
 
     /// The error this handshake ends with at `now`, if it does. `repeats` says that its flight is about to be sent once more.
@@ -206,16 +255,25 @@ impl Handshake {
         forgeable && self.restarts_left > 0 && now < self.deadline
     }
 
-    /// The next try, on a fresh `ssl`, after `error`.
+    /// The next try, on a fresh `ssl`, after `failure`.
     pub(super) fn next_try(
         self,
         ssl: openssl::ssl::Ssl,
-        error: Error,
+        failure: Failure,
         transport: &TransportConfig,
         mtu: Mtu,
         now: Instant,
     ) -> Result<Handshake, Error> {
-        let patience = later(now, transport.first_retransmission * RETRY_INTERVALS);
+        let (deadline, restarts_left) = match failure {
+            Failure::Error(_) => (
+                self.deadline
+                    .min(later(now, transport.first_retransmission * RETRY_INTERVALS)),
+                self.restarts_left.saturating_sub(1),
+            ),
+            Failure::Misled => (self.deadline, self.restarts_left.saturating_sub(1)),
+            // Each took an interval, so the deadline bounds them.
+            Failure::AskedAgain => (self.deadline, self.restarts_left),
+        };
         match BoundSsl::with_bio(ssl, self.ssl.into_bio(), mtu) {
             Ok(ssl) => Ok(Handshake {
                 ssl,
@@ -223,13 +281,14 @@ impl Handshake {
                 server_name: self.server_name,
                 resumed_name: None,
                 retransmit_at: None,
-                first_error: self.first_error.or(Some(error)),
-                deadline: self.deadline.min(patience),
-                restarts_left: self.restarts_left - 1,
+                first_error: self.first_error.or(failure.error()),
+                deadline,
+                restarts_left,
                 held_alert: None,
+                cookie_wanted: None,
                 largest: 0,
             }),
-            Err(_) => Err(error),
+            Err(_) => Err(failure.into_error()),
         }
     }
 
@@ -265,6 +324,9 @@ impl Connection {
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
+        if self.role == Role::Client && handshake.is_misled() {
+            return self.restart(now, Failure::Misled);
+        }
         let first_message_lost = self.role == Role::Client && self.stats.records_received == 0;
         if let Some(mtu) = handshake.step_down(self.mtu, first_message_lost) {
             // A smaller size than the last one is always accepted; libssl's floor is below all of them.
@@ -274,7 +336,6 @@ impl Connection {
                 self.events.push_back(Event::MtuChanged(mtu));
             }
         }
-        handshake.gate.interval_passed();
         handshake.ask_again(now);
         let queued = handshake.ssl.state().output.len();
         let outcome = handshake.ssl.handle_timeout();
@@ -288,11 +349,14 @@ impl Connection {
         queued: usize,
         outcome: Outcome,
     ) -> Result<(), Error> {
-        self.collect_counts();
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
         handshake.after_call(now, queued, self.mtu);
+        self.collect_counts();
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(());
+        };
         let error = match outcome {
             Outcome::Done => return self.establish(now),
             Outcome::Waits => return Ok(()),
@@ -300,23 +364,23 @@ impl Connection {
             Outcome::Failed(stack) => handshake.ssl.error(stack),
         };
         if self.role == Role::Client && handshake.may_restart(&error, now) {
-            self.restart(now, error)
+            self.restart(now, Failure::Error(error))
         } else {
             Err(self.fail(error))
         }
     }
 
     /// Starts a client's handshake again, from the first flight.
-    fn restart(&mut self, now: Instant, error: Error) -> Result<(), Error> {
+    pub(super) fn restart(&mut self, now: Instant, failure: Failure) -> Result<(), Error> {
         let Phase::Handshaking(handshake) = self.take_phase() else {
-            return Err(error);
+            return Err(failure.into_error());
         };
         let Ok(ssl) = self.context.new_ssl(handshake.server_name.as_ref()) else {
             self.phase = Phase::Closed(Some(handshake.ssl.into_bio()));
-            return Err(error);
+            return Err(failure.into_error());
         };
-        trace::event!(DEBUG, %error, "the handshake starts again");
-        let next = handshake.next_try(ssl, error, self.context.transport(), self.mtu, now)?;
+        trace::event!(DEBUG, ?failure, "the handshake starts again");
+        let next = handshake.next_try(ssl, failure, self.context.transport(), self.mtu, now)?;
         self.phase = Phase::Handshaking(Box::new(next));
         self.stats.handshake_restarts += 1;
         self.step_handshake(now, &[])
@@ -330,7 +394,13 @@ impl Connection {
         if handshake.held_alert.is_some() {
             self.stats.drops.add(DropReason::AlertOverruled);
         }
-        let mut bound = handshake.ssl;
+        let Handshake {
+            ssl: mut bound,
+            mut gate,
+            server_name,
+            resumed_name,
+            ..
+        } = *handshake;
         bound.state_mut().allowance = None;
         match bound.data_mtu(self.mtu) {
             Ok(data_mtu) => self.data_mtu = data_mtu,
@@ -342,7 +412,7 @@ impl Connection {
         }
         let mut info = HandshakeInfo::of(&bound);
         if self.role == Role::Client {
-            info.set_names(handshake.server_name, handshake.resumed_name);
+            info.set_names(server_name, resumed_name);
         }
         if let Err(error) = self.context.check(&info) {
             // libssl thinks the handshake good; the most that can be told is that this end goes.
@@ -359,7 +429,16 @@ impl Connection {
         );
         self.events.push_back(Event::Connected);
         self.phase = Phase::Established(bound);
-        // Messages that overtook the end of the handshake wait in libssl.
-        self.read(now, &[])
+        self.shortest_record = gate.shortest_record();
+        // Messages that overtook the end of the handshake wait in libssl, or in the gate.
+        self.read(now, &[])?;
+        while let Some(record) = gate.release() {
+            self.stats.records_received += 1;
+            self.read(now, &record)?;
+        }
+        if let Some(drops) = gate.take_drops() {
+            self.stats.drops.add_all(&drops);
+        }
+        Ok(())
     }
 }

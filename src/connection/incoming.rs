@@ -50,46 +50,97 @@ impl Connection {
         // libssl repeats the whole last flight for each fragment of a Finished message that is repeated.
         let asks_again = (record.content_type, record.epoch) == (content::HANDSHAKE, 1)
             && self.has_just_repeated(now);
-        let verdict = match &mut self.phase {
-            Phase::Handshaking(handshake) => handshake.gate.inbound(record),
-            Phase::Established(_) if self.peer_closed => Verdict::Drop(DropReason::Closed),
-            Phase::Established(_) if asks_again => Verdict::Drop(DropReason::FlightRepeated),
-            Phase::Established(_) => gate::judge_established(record),
-            Phase::Closed(_) => Verdict::Drop(DropReason::Closed),
-        };
-        let handshake_message = match verdict {
-            Verdict::Pass { handshake } => handshake,
-            Verdict::Drop(reason) => {
-                self.stats.drops.add(reason);
+        let handshake = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake,
+            Phase::Established(_) => {
+                let verdict = match gate::judge_established(record, self.shortest_record) {
+                    _ if self.peer_closed => Verdict::Drop(DropReason::Closed),
+                    Verdict::Pass { .. } if asks_again => Verdict::Drop(DropReason::FlightRepeated),
+                    verdict => verdict,
+                };
+                if let Verdict::Drop(reason) = verdict {
+                    self.stats.drops.add(reason);
+                    return Ok(());
+                }
+                self.stats.records_received += 1;
+                return self.read(now, record.bytes);
+            }
+            Phase::Closed(_) => {
+                self.stats.drops.add(DropReason::Closed);
                 return Ok(());
             }
+        };
+        let verdict = handshake.gate.inbound(record);
+        let goes_on = match verdict {
+            Verdict::Pass { handshake } => handshake,
+            Verdict::Keep => record.content_type == content::HANDSHAKE,
+            // The peer is still there, and waits for what was lost.
+            Verdict::Drop(reason) => reason == DropReason::RepeatedMessage,
+            Verdict::Hold(_) | Verdict::AskedAgain => false,
+        };
+        if goes_on && handshake.overrule() {
+            self.stats.drops.add(DropReason::AlertOverruled);
+        }
+        match verdict {
+            Verdict::Pass { .. } => {
+                // If it was not read it is as if it had been lost.
+                self.feed(now, record)?;
+            }
+            Verdict::Keep => {}
+            Verdict::Drop(reason) => self.stats.drops.add(reason),
             Verdict::Hold(alert) => {
                 // Before its first hello a server has asked nobody anything.
                 let expected = self.role == Role::Client || self.client_random.is_some();
-                if let Phase::Handshaking(handshake) = &mut self.phase
-                    && !(expected && handshake.hold(alert, now))
-                {
+                if !(expected && handshake.hold(alert, now)) {
                     self.stats.drops.add(DropReason::UnprovenAlert);
                 }
-                return Ok(());
             }
-        };
-        self.stats.records_received += 1;
-        if let Phase::Handshaking(handshake) = &mut self.phase {
-            if handshake_message {
-                if handshake.overrule_alert() {
-                    self.stats.drops.add(DropReason::AlertOverruled);
-                }
-                if self.role == Role::Server && self.client_random.is_none() {
-                    self.client_random = wire::first_client_hello(record.bytes)
-                        .ok()
-                        .map(|hello| *hello.random);
-                }
-            }
-            self.step_handshake(now, record.bytes)
-        } else {
-            self.read(now, record.bytes)
+            Verdict::AskedAgain => handshake.hold_request(now),
         }
+        self.release(now)
+    }
+
+    /// Gives libssl what waited in the gate for this moment.
+    fn release(&mut self, now: Instant) -> Result<(), Error> {
+        while let Phase::Handshaking(handshake) = &mut self.phase
+            && let Some(bytes) = handshake.gate.release()
+        {
+            let Ok((record, _)) = wire::split_record(&bytes) else {
+                continue;
+            };
+            if !self.feed(now, &record)? {
+                if let Phase::Handshaking(handshake) = &mut self.phase {
+                    handshake.gate.put_back(bytes);
+                }
+                break;
+            }
+        }
+        if let Phase::Handshaking(handshake) = &mut self.phase
+            && let Some(drops) = handshake.gate.take_drops()
+        {
+            self.stats.drops.add_all(&drops);
+        }
+        Ok(())
+    }
+
+    /// Gives libssl one record of the handshake. Answers whether it read it.
+    fn feed(&mut self, now: Instant, record: &Record<'_>) -> Result<bool, Error> {
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return Ok(false);
+        };
+        if self.role == Role::Server && self.client_random.is_none() {
+            self.client_random = wire::first_client_hello(record.bytes)
+                .ok()
+                .map(|hello| *hello.random);
+        }
+        let queued = handshake.ssl.state().output.len();
+        let (outcome, was_read) = handshake.ssl.handshake(record.bytes);
+        if was_read {
+            handshake.gate.taken(record);
+            self.stats.records_received += 1;
+        }
+        self.after_handshake_call(now, queued, outcome)?;
+        Ok(was_read)
     }
 
     /// Reads every message there is into the queue.

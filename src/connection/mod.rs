@@ -17,7 +17,7 @@ use std::time::Instant;
 use openssl::error::ErrorStack;
 use openssl::ssl::Ssl;
 
-use self::handshake::Handshake;
+use self::handshake::{Failure, Handshake};
 use crate::context::Context;
 use crate::error::{ConfigError, Error, RecvError, SendError};
 use crate::gate::Gate;
@@ -64,6 +64,8 @@ pub struct Connection {
     data_mtu: usize,
     /// Bytes of message that libssl puts into one record; more would end the connection.
     max_message: usize,
+    /// Bytes of payload that a record of the peer has at least, once it is established.
+    shortest_record: usize,
     info: Option<Box<HandshakeInfo>>,
     /// Of the ClientHello this server answers.
     client_random: Option<[u8; 32]>,
@@ -200,6 +202,7 @@ impl Connection {
             mtu: transport.mtu,
             data_mtu: 0,
             max_message: MAX_MESSAGE,
+            shortest_record: 0,
             info: None,
             client_random: None,
             peer_closed: false,
@@ -244,6 +247,7 @@ impl Connection {
                 self.tell_held_alert(&error);
                 Err(self.fail(error))
             }
+            None if handshake.is_cookie_wanted(now) => self.restart(now, Failure::AskedAgain),
             None if repeats => self.repeat_flight(now),
             None => Ok(()),
         }

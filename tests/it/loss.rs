@@ -253,7 +253,7 @@ fn hazard_c21_last_flight_lost_seven_times_is_still_sent_again() {
 #[test]
 fn hazard_c22_messages_that_overtake_the_last_flight_are_kept_up_to_a_limit() {
     for (kind, contexts) in kinds() {
-        for count in [1_u8, 8, 12] {
+        for count in [1_u8, 16, 20] {
             let last = lengths(&contexts).1 - 1;
             let mut pair = over(&contexts, losing([]), losing([last]));
             pair.run(Duration::from_millis(500), |pair| {
@@ -269,21 +269,21 @@ fn hazard_c22_messages_that_overtake_the_last_flight_are_kept_up_to_a_limit() {
             pair.client_receives(&last_flight);
             assert!(pair.client.is_established(), "{kind}");
             let received: Vec<_> = std::iter::from_fn(|| receive(&mut pair.client)).collect();
-            let kept: Vec<_> = (0..count.min(8)).map(|number| [number; 10]).collect();
+            let kept: Vec<_> = (0..count.min(16)).map(|number| [number; 10]).collect();
             assert_eq!(received, kept, "{kind}");
             let dropped = pair
                 .client
                 .stats()
                 .drops
                 .count(DropReason::TooManyEarlyRecords);
-            assert_eq!(dropped, u64::from(count.saturating_sub(8)), "{kind}");
+            assert_eq!(dropped, u64::from(count.saturating_sub(16)), "{kind}");
             pair.assert_works();
         }
     }
 }
 
 #[test]
-fn hazard_c43_change_cipher_spec_that_overtakes_its_flight_costs_one_interval() {
+fn hazard_c43_change_cipher_spec_that_overtakes_its_flight_waits_for_it() {
     let contexts = fragmented_contexts();
     let mut pair = Pair::new(&contexts);
     // Up to the client's last flight, which is then delivered from its end.
@@ -304,10 +304,11 @@ fn hazard_c43_change_cipher_spec_that_overtakes_its_flight_costs_one_interval() 
     for datagram in flight.iter().rev() {
         pair.server_receives(datagram);
     }
-    assert!(!pair.server().unwrap().is_established());
+    // libssl would drop it and wait for the client's timer.
+    assert!(pair.server().unwrap().is_established(), "{pair:?}");
     let began = clock::now();
     pair.handshake();
-    assert!(clock::now() - began < Duration::from_millis(1200));
+    assert!(clock::now() - began < Duration::from_millis(200));
     pair.assert_works();
 }
 
