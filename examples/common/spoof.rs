@@ -66,7 +66,7 @@ pub(crate) fn flood(
             .map(|_| open(to.ip()))
             .collect::<io::Result<Vec<_>>>()?;
         if kind == Kind::HalfOpen {
-            begin_handshakes(&sockets, to, hello, &mut sent)?;
+            begin_handshakes(&sockets, to, hello, &mut random, &mut sent)?;
             done += sockets.len() as u64;
         } else {
             let turns = PER_SOCKET.min(left.div_ceil(sockets.len()));
@@ -115,17 +115,24 @@ fn begin_handshakes(
     sockets: &[UdpSocket],
     to: SocketAddr,
     hello: &[u8],
+    random: &mut fastrand::Rng,
     sent: &mut Sent,
 ) -> io::Result<()> {
+    // A port that comes round again must not look like the handshake it had before.
+    let mut hello = hello.to_vec();
+    let at = RECORD_HEADER + MESSAGE_HEADER + 2;
+    if let Some(bytes) = hello.get_mut(at..at + 32) {
+        random.fill(bytes);
+    }
     for socket in sockets {
-        send(socket, to, hello, sent)?;
+        send(socket, to, &hello, sent)?;
     }
     let mut reply = [0; 512];
     for socket in sockets {
         let Ok(length) = socket.recv(&mut reply) else {
             continue;
         };
-        let second = cookie_of(&reply[..length]).and_then(|cookie| with_cookie(hello, cookie));
+        let second = cookie_of(&reply[..length]).and_then(|cookie| with_cookie(&hello, cookie));
         if let Some(second) = second {
             send(socket, to, &second, sent)?;
             sent.half_open += 1;
