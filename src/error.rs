@@ -77,7 +77,7 @@ pub enum ConfigError {
     /// A list of suites, groups or signature algorithms that libssl cannot read.
     #[error("OpenSSL does not accept the {what} {given:?}")]
     BadList {
-        /// Which list: "cipher list", "groups", or "signature algorithms".
+        /// Which list: "cipher list", "groups", "signature algorithms", or "property query".
         what: &'static str,
         /// The list as it was given.
         given: String,
@@ -188,6 +188,14 @@ pub enum ConfigError {
         path: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// A store of keys or certificates could not be opened or read.
+    #[error("cannot load from {uri}")]
+    Store {
+        /// The URI as it was given, without its query.
+        uri: String,
+        /// What libcrypto said.
+        source: ErrorStack,
     },
     /// Bytes that are not what they should be (PEM, DER, PKCS#12).
     #[error("cannot parse the {what}")]

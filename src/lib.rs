@@ -122,7 +122,7 @@ pub use connection::Connection;
 pub use context::{
     Adoptable, AlpnPolicy, ClientCertificates, Context, ContextBuilder, Credentials, Dangerous,
     ForClient, ForServer, Identity, MaxFragmentLength, OcspStaple, OcspStapling, Psk, PskKey,
-    PskLookup, RawPublicKey, Revocation, StapleProblem, UnknownName,
+    PskLookup, RawPublicKey, Revocation, StapleProblem, UnknownName, load_private_key,
 };
 pub use cookie::{ClockAnchor, CookieRing, CookieSecret};
 pub use endpoint::{

@@ -6,6 +6,7 @@ mod names;
 mod ocsp;
 mod protocols;
 mod psk;
+mod store;
 mod trial;
 
 use std::fmt;
@@ -29,11 +30,12 @@ pub use self::ocsp::{OcspStaple, OcspStapling, StapleProblem};
 use self::protocols::Requirements;
 pub use self::protocols::{AlpnPolicy, MaxFragmentLength};
 pub use self::psk::{Psk, PskKey, PskLookup};
+pub use self::store::load_private_key;
 use crate::error::{ConfigError, Error};
 use crate::handshake_info::HandshakeInfo;
 use crate::observe::Observer;
 use crate::server_name::ServerName;
-use crate::sys::context as sys;
+use crate::sys::context::{self as sys, Library};
 use crate::sys::{observe, ticket};
 use crate::ticket::TicketRing;
 use crate::transport::TransportConfig;
@@ -70,6 +72,8 @@ struct Inner {
 
 /// What a builder attaches to each connection, and an adopted context has of its own.
 struct Attached {
+    /// Where algorithms come from.
+    library: Library,
     /// Stands for whom this end trusts and what it asks of its peer.
     rules: [u8; 32],
     tickets: Option<TicketRing>,
@@ -161,6 +165,7 @@ impl Context {
             return Err(ConfigError::WrongRole { wanted: role });
         }
         let attached = Attached {
+            library: Library::default(),
             rules: session_rules(ssl_context.verify_mode(), &[]),
             tickets: None,
             observer: None,
@@ -186,7 +191,7 @@ impl Context {
         let cookie_context = match role {
             Role::Client => None,
             Role::Server => {
-                let mut builder = sys::sibling(&ssl_context)?;
+                let mut builder = sys::sibling(&ssl_context, &attached.library)?;
                 cookie::install(&mut builder)?;
                 Some(builder.build())
             }

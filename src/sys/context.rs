@@ -2,9 +2,11 @@
 
 use core::ffi::{CStr, c_int, c_long};
 use core::ptr;
+use std::ffi::CString;
 
-use foreign_types::ForeignTypeRef;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
+use openssl::lib_ctx::LibCtx;
 use openssl::ssl::{SslContextBuilder, SslContextRef, SslMethod, SslRef};
 
 use super::ffi;
@@ -130,11 +132,42 @@ fn succeeded(yes: bool) -> Result<(), ErrorStack> {
 }
 
 /// A new context with the method of `context` and nothing else of it.
-pub(crate) fn sibling(context: &SslContextRef) -> Result<SslContextBuilder, ErrorStack> {
+pub(crate) fn sibling(
+    context: &SslContextRef,
+    library: &Library,
+) -> Result<SslContextBuilder, ErrorStack> {
     // SAFETY: `context` is valid.
     let method = unsafe { ffi::SSL_CTX_get_ssl_method(context.as_ptr()) };
     // SAFETY: methods are tables that live for ever, and a context always has one.
-    SslContextBuilder::new(unsafe { SslMethod::from_ptr(method) })
+    new_builder(library, unsafe { SslMethod::from_ptr(method) })
+}
+
+/// Where algorithms come from.
+#[derive(Clone, Default)]
+pub(crate) struct Library {
+    /// libcrypto's default if there is none. For ever, since whatever is made in it refers to it without counting.
+    pub(crate) context: Option<&'static LibCtx>,
+    pub(crate) properties: Option<CString>,
+}
+
+/// A new context whose algorithms come from `library`. Corresponds to `SSL_CTX_new_ex`.
+pub(crate) fn new_builder(
+    library: &Library,
+    method: SslMethod,
+) -> Result<SslContextBuilder, ErrorStack> {
+    let context = library
+        .context
+        .map_or(ptr::null_mut(), |context| context.as_ptr());
+    let properties = library.properties.as_ref();
+    let properties = properties.map_or(ptr::null(), |properties| properties.as_ptr());
+    openssl::init();
+    // SAFETY: the library context lives for ever; libssl copies the properties; methods live for ever.
+    let raw = unsafe { ffi::SSL_CTX_new_ex(context, properties, method.as_ptr()) };
+    if raw.is_null() {
+        return Err(ErrorStack::get());
+    }
+    // SAFETY: made just now, and owned by the builder.
+    Ok(unsafe { SslContextBuilder::from_ptr(raw) })
 }
 
 /// Sends `hint` to clients that offer pre-shared keys. Corresponds to `SSL_CTX_use_psk_identity_hint`.

@@ -14,6 +14,7 @@ pub(crate) mod session;
 #[cfg(feature = "udp")]
 pub(crate) mod socket;
 pub(crate) mod ssl;
+pub(crate) mod store;
 pub(crate) mod ticket;
 mod verify;
 
@@ -33,9 +34,9 @@ pub(crate) mod ffi {
         BIO_meth_set_read__fixed_rust, BIO_meth_set_write__fixed_rust, BIO_new, BIO_set_data,
         BIO_set_init, BIO_set_retry_read, ERR_clear_error, EVP_CIPHER_CTX, EVP_DecryptInit_ex,
         EVP_EncryptInit_ex, EVP_MAC_CTX, EVP_MAC_CTX_set_params, EVP_PKEY, EVP_aes_256_cbc,
-        OCSP_BASICRESP, OCSP_CERTID, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value, OSSL_PARAM,
-        OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string, SSL, SSL_CIPHER,
-        SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
+        OCSP_BASICRESP, OCSP_CERTID, OPENSSL_sk_free, OPENSSL_sk_num, OPENSSL_sk_value,
+        OSSL_LIB_CTX, OSSL_PARAM, OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string, SSL,
+        SSL_CIPHER, SSL_CTRL_MODE, SSL_CTX, SSL_CTX_ctrl, SSL_ERROR_SSL, SSL_ERROR_SYSCALL,
         SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_RECEIVED_SHUTDOWN,
         SSL_SENT_SHUTDOWN, SSL_SESSION, SSL_client_hello_get0_ext, SSL_ctrl, SSL_do_handshake,
         SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_get_session,
@@ -47,6 +48,19 @@ pub(crate) mod ffi {
     #[cfg(ossl320)]
     pub(crate) use openssl_sys::EVP_PKEY_up_ref;
 
+    /// `store.h`: an open store.
+    pub(crate) enum OSSL_STORE_CTX {}
+    /// `store.h`: an object of a store.
+    pub(crate) enum OSSL_STORE_INFO {}
+    /// `store.h`: gets each object and answers it, or another.
+    pub(crate) type OSSL_STORE_post_process_info_fn =
+        Option<unsafe extern "C" fn(*mut OSSL_STORE_INFO, *mut c_void) -> *mut OSSL_STORE_INFO>;
+    /// `ui.h`: how a program asks for a passphrase.
+    #[expect(unreachable_pub, reason = "named by a `pub` trait implementation")]
+    pub enum UI_METHOD {}
+    /// `pem.h`: gets a buffer, its size, whether something is to be written, and the program's data; answers a length.
+    pub(crate) type pem_password_cb =
+        Option<unsafe extern "C" fn(*mut c_char, c_int, c_int, *mut c_void) -> c_int>;
     /// `ocsp.h`: what a response says about one certificate.
     pub(crate) enum OCSP_SINGLERESP {}
     /// `bio.h`: an opaque union of socket addresses.
@@ -122,6 +136,10 @@ pub(crate) mod ffi {
     #[cfg(ossl320)]
     #[expect(non_upper_case_globals, reason = "C name")]
     pub(crate) const TLSEXT_cert_type_rpk: u8 = 2;
+
+    // store.h
+    pub(crate) const OSSL_STORE_INFO_PKEY: c_int = 4;
+    pub(crate) const OSSL_STORE_INFO_CERT: c_int = 5;
 
     // obj_mac.h: how a suite authenticates
     pub(crate) const NID_AUTH_RSA: c_int = 1046;
@@ -245,6 +263,27 @@ pub(crate) mod ffi {
         #[cfg(ossl320)]
         pub(crate) fn SSL_get0_peer_rpk(ssl: *const SSL) -> *mut EVP_PKEY;
 
+        // store.h, ui.h
+        pub(crate) fn OSSL_STORE_open(
+            uri: *const c_char,
+            method: *const UI_METHOD,
+            data: *mut c_void,
+            process: OSSL_STORE_post_process_info_fn,
+            process_data: *mut c_void,
+        ) -> *mut OSSL_STORE_CTX;
+        pub(crate) fn OSSL_STORE_load(store: *mut OSSL_STORE_CTX) -> *mut OSSL_STORE_INFO;
+        pub(crate) fn OSSL_STORE_eof(store: *mut OSSL_STORE_CTX) -> c_int;
+        pub(crate) fn OSSL_STORE_close(store: *mut OSSL_STORE_CTX) -> c_int;
+        pub(crate) fn OSSL_STORE_INFO_get_type(object: *const OSSL_STORE_INFO) -> c_int;
+        pub(crate) fn OSSL_STORE_INFO_get1_PKEY(object: *const OSSL_STORE_INFO) -> *mut EVP_PKEY;
+        pub(crate) fn OSSL_STORE_INFO_get1_CERT(object: *const OSSL_STORE_INFO) -> *mut X509;
+        pub(crate) fn OSSL_STORE_INFO_free(object: *mut OSSL_STORE_INFO);
+        pub(crate) fn UI_UTIL_wrap_read_pem_callback(
+            callback: pem_password_cb,
+            writes: c_int,
+        ) -> *mut UI_METHOD;
+        pub(crate) fn UI_destroy_method(method: *mut UI_METHOD);
+
         // ocsp.h
         pub(crate) fn OCSP_resp_count(response: *mut OCSP_BASICRESP) -> c_int;
         pub(crate) fn OCSP_resp_get0(
@@ -300,6 +339,11 @@ pub(crate) mod ffi {
             context: *mut SSL_CTX,
             hint: *const c_char,
         ) -> c_int;
+        pub(crate) fn SSL_CTX_new_ex(
+            library: *mut OSSL_LIB_CTX,
+            properties: *const c_char,
+            method: *const SSL_METHOD,
+        ) -> *mut SSL_CTX;
         pub(crate) fn SSL_CTX_get_ssl_method(context: *const SSL_CTX) -> *const SSL_METHOD;
         pub(crate) fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
         pub(crate) fn SSL_clear_options(ssl: *mut SSL, options: u64) -> u64;

@@ -4,6 +4,7 @@ mod adoption;
 mod certificates;
 mod close;
 mod data;
+mod elsewhere;
 mod endpoint;
 mod errors;
 mod features;

@@ -149,7 +149,11 @@ impl Algorithms {
             .unwrap_or_else(|| self.default_suites(parts));
         builder
             .set_cipher_list(&format!("{suites}:{REFUSED}"))
-            .map_err(bad_list("cipher list", &suites))?;
+            .map_err(|source| match &self.cipher_list {
+                Some(list) => bad_list("cipher list", list)(source),
+                // Nothing is wrong with our own list: the providers have none of it.
+                None => ConfigError::NoCipherSuites,
+            })?;
         if let Some(groups) = &self.groups {
             builder
                 .set_groups_list(groups)

@@ -10,9 +10,11 @@ mod server;
 mod trust;
 mod verification;
 
+use std::ffi::CString;
 use std::fmt;
 
 use openssl::error::ErrorStack;
+use openssl::lib_ctx::LibCtx;
 use openssl::pkey::Id;
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslVerifyMode};
 
@@ -36,7 +38,7 @@ use super::psk::PskChoice;
 use super::{Attached, Context, Identity, PskLookup, check_library_version, session_rules, trial};
 use crate::error::ConfigError;
 use crate::srtp::{self, SrtpProfile};
-use crate::sys::context as sys;
+use crate::sys::context::{self as sys, Library};
 use crate::transport::TransportConfig;
 use crate::types::Role;
 
@@ -65,6 +67,8 @@ struct Settings {
     transport: TransportConfig,
     protocols: Protocols,
     raw_keys: RawKeys,
+    library: Library,
+    properties: Option<String>,
     configure: Vec<Configure>,
 }
 
@@ -107,6 +111,25 @@ impl<R> ContextBuilder<R> {
         self
     }
 
+    /// Takes algorithms from the providers of this library context in place of libcrypto's default one. It lives for ever, as what
+    /// is made in it refers to it: a static, or one that was leaked. Corresponds to `SSL_CTX_new_ex`.
+    ///
+    /// Keys and certificates are the default library context's unless they were made elsewhere.
+    pub fn library_context(mut self, library: &'static LibCtx) -> Self {
+        self.settings.library.context = Some(library);
+        self
+    }
+
+    /// Takes only algorithms with these properties, such as `fips=yes`, or prefers them, such as `?fips=yes`. Corresponds to
+    /// `SSL_CTX_new_ex`.
+    ///
+    /// `build` fails with [`ConfigError::NoCipherSuites`] if no provider has what the default suites need, and with
+    /// [`ConfigError::BadList`] for a query with a zero byte.
+    pub fn properties(mut self, query: &str) -> Self {
+        self.settings.properties = Some(query.to_owned());
+        self
+    }
+
     /// Lets `configure` do to the `SSL_CTX` what no setter does. It runs in `build`, after all else.
     ///
     /// Re-applied after it: the least version, the MTU and timer of each connection, no renegotiation, cookies. Turning off
@@ -144,10 +167,18 @@ pub struct Dangerous<R> {
 }
 
 impl Settings {
-    fn build(self, parts: Parts) -> Result<Context, ConfigError> {
+    fn build(mut self, parts: Parts) -> Result<Context, ConfigError> {
         check_library_version()?;
         self.transport.check()?;
-        let mut builder = SslContextBuilder::new(SslMethod::dtls())?;
+        if let Some(query) = self.properties.take() {
+            let bad_query = |_| ConfigError::BadList {
+                what: "property query",
+                given: query.clone(),
+                source: ErrorStack::get(),
+            };
+            self.library.properties = Some(CString::new(query.clone()).map_err(bad_query)?);
+        }
+        let mut builder = sys::new_builder(&self.library, SslMethod::dtls())?;
         self.algorithms.set_versions(&mut builder)?;
         self.algorithms.install(&mut builder, &parts)?;
         let asks_for_certificates =
@@ -255,6 +286,7 @@ impl Settings {
             name_required,
             requirements,
             Attached {
+                library: self.library,
                 rules,
                 tickets,
                 observer,
