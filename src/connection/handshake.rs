@@ -16,9 +16,9 @@ use crate::wire;
 /// The sizes to go down to when a flight is lost again and again, in bytes of UDP payload: what the smallest link MTUs of IPv4
 /// (576) and of RFC 6347, 4.1.1.1 (256) leave.
 const MTU_STEPS: [Mtu; 2] = [Mtu::step(548), Mtu::step(228)];
-/// After how many losses of the same flight a step is taken: late enough that mere loss seldom is taken for a size problem, since
-/// more datagrams per flight are lost more often.
-const LOSSES_BEFORE_STEP: [u32; 2] = [3, 4];
+/// How often the timer must have run out before, for the same flight, when a step is taken: by then it was lost three times, or four.
+/// Later than mere loss often goes on, since more datagrams per flight are lost more often.
+const EXPIRED_BEFORE_STEP: [u32; 2] = [2, 3];
 /// How many first intervals another try may take: its peer answered a moment ago, so a silent one has had enough of us.
 const RETRY_INTERVALS: u32 = 8;
 
@@ -207,7 +207,7 @@ impl Handshake {
     ///
     /// A ClientHello that was never answered is split only if it is large: some peers cannot take it in fragments.
     pub(super) fn step_down(&self, mtu: Mtu, unanswered: bool) -> Option<Mtu> {
-        if !LOSSES_BEFORE_STEP.contains(&self.ssl.state().timer.expired_in_flight) {
+        if !EXPIRED_BEFORE_STEP.contains(&self.ssl.state().timer.expired_in_flight) {
             return None;
         }
         let [widest, _] = MTU_STEPS;

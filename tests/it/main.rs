@@ -15,8 +15,10 @@ mod key_types;
 #[cfg(feature = "udp")]
 mod loopback;
 mod loss;
+mod mtu;
 mod names;
 mod observe;
+mod panic;
 mod psk;
 mod qdtls;
 mod raw_keys;

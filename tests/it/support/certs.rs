@@ -237,14 +237,24 @@ pub fn client_identity() -> Identity {
         .clone()
 }
 
-/// An RSA chain of root, intermediate and leaf that takes several datagrams. Its keys lie in a file: making them takes seconds.
+/// The keys of root, intermediate and leaf of [`rsa_chain`]. They lie in a file: making them takes seconds.
+fn rsa_keys() -> impl Iterator<Item = PKey<Private>> {
+    const END: &str = "-----END PRIVATE KEY-----\n";
+    include_str!("rsa_keys.pem")
+        .split_inclusive(END)
+        .map(|pem| PKey::private_key_from_pem(pem.as_bytes()).unwrap())
+}
+
+/// The key of the leaf of [`rsa_chain`].
+pub fn rsa_leaf_key() -> PKey<Private> {
+    rsa_keys().last().unwrap()
+}
+
+/// An RSA chain of root, intermediate and leaf that takes several datagrams.
 pub fn rsa_chain() -> &'static (Authority, Identity) {
     static CHAIN: OnceLock<(Authority, Identity)> = OnceLock::new();
-    const END: &str = "-----END PRIVATE KEY-----\n";
     CHAIN.get_or_init(|| {
-        let mut keys = include_str!("rsa_keys.pem")
-            .split_inclusive(END)
-            .map(|pem| PKey::private_key_from_pem(pem.as_bytes()).unwrap());
+        let mut keys = rsa_keys();
         let mut next_key = || keys.next().unwrap();
         let root = Authority::root("rsa root", next_key());
         let intermediate = root.intermediate("rsa intermediate", next_key());
