@@ -162,7 +162,8 @@ impl DtlsConfiguration {
         self.ca_certificates.as_deref()
     }
 
-    /// Trusts these certificate authorities and no others. An empty list trusts nobody.
+    /// Trusts these certificate authorities and no others. With an empty list no certificate is acceptable, and a client with a
+    /// pre-shared key offers nothing else.
     pub fn set_ca_certificates(&mut self, certificates: Vec<X509>) {
         self.changed().ca_certificates = Some(certificates);
     }

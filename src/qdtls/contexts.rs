@@ -126,7 +126,12 @@ impl DtlsConfiguration {
                 .max_version(SslVersion::DTLS1),
             _ => return Err(ConfigError::NotDtls),
         };
-        if self.verifies(needs.role) {
+        // Without any trust a client offers suites with pre-shared keys only.
+        let trusts_keys_alone = needs.role == Role::Client
+            && needs.psk
+            && self.verifies(needs.role)
+            && self.ca_certificates.as_ref().is_some_and(Vec::is_empty);
+        if self.verifies(needs.role) && !trusts_keys_alone {
             // Trusts nobody by itself; what is refused then is told as any other objection.
             builder = builder.trust_store(X509StoreBuilder::new()?.build());
             match &self.ca_certificates {
@@ -138,11 +143,11 @@ impl DtlsConfiguration {
                 }
             }
         }
-        builder = if self.verifies(needs.role) && self.interrupt {
-            builder.verify_callback(calls::verify)
+        if self.verifies(needs.role) && (self.interrupt || trusts_keys_alone) {
+            builder = builder.verify_callback(calls::verify);
         } else {
-            builder.dangerous().no_verification()
-        };
+            builder = builder.dangerous().no_verification();
+        }
         if !self.ciphers.is_empty() {
             builder = builder.cipher_list(&self.ciphers.join(":"));
         }

@@ -280,6 +280,8 @@ impl Dtls {
         if self.configuration.verifies(role) {
             let judge = &self.hooks.judge;
             self.results.errors = match &self.results.chain[..] {
+                // A peer that has the key is the right one.
+                [] if info.psk_identity().is_some() => Vec::new(),
                 [] => vec![SslError::new(SslErrorCode::NoPeerCertificate, None)],
                 chain => {
                     calls::all_objections(chain, judge.deny.as_ref(), judge.name_is_missing, raised)

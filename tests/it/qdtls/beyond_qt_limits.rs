@@ -12,8 +12,8 @@ use openssl_dtls::{ClockAnchor, CookieRing, CookieSecret, TransportConfig};
 
 use super::fixtures::{HOST, Party, Usage, parties};
 use super::network::{
-    Addresses, Ends, Wire, client_configuration, ipv4, ipv6, kind, new_end, server_configuration,
-    verified_hello, verifier,
+    Addresses, Ends, Wire, client_configuration, failure_in_time, ipv4, ipv6, kind, new_end,
+    server_configuration, verified_hello, verifier,
 };
 use crate::support::certs::ec_key;
 use crate::support::clock;
@@ -155,8 +155,7 @@ fn pre_shared_keys() {
     ends.start();
     let (_, error) = ends.exchange();
     assert_eq!(error.unwrap().kind(), DtlsError::TlsFatalError);
-    clock::move_to(ends.client.next_timeout().unwrap());
-    let error = ends.client.handle_timeout(&ends.to_server).unwrap_err();
+    let error = failure_in_time(&mut ends.client, &ends.to_server);
     assert!(
         error.error_string().contains("unknown_psk_identity"),
         "{error:?}"

@@ -296,6 +296,16 @@ pub fn verified_hello(ends: &mut Ends, verifier: &mut DtlsClientVerifier) -> Vec
     }
 }
 
+/// Passes time until the handshake of `end` fails, and answers how: an alert in the clear is believed late.
+pub fn failure_in_time(end: &mut Dtls, wire: &Wire) -> Error {
+    loop {
+        clock::move_to(end.next_timeout().expect("the handshake goes on"));
+        if let Err(error) = end.handle_timeout(wire) {
+            return error;
+        }
+    }
+}
+
 /// A server that was let down waits for a new hello; a client does not begin by itself.
 fn takes_handshake(end: &Dtls) -> bool {
     matches!(
