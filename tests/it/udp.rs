@@ -278,6 +278,19 @@ fn mapped_address_is_the_same_peer() {
 }
 
 #[test]
+fn ipv6_peer_is_found() {
+    let Ok(socket) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        println!("skipped: this system has no IPv6");
+        return;
+    };
+    let (client, server) = contexts();
+    let server = Server::on(socket, &server);
+    let client = connect(&client, &[server.address]);
+    assert_echo(&client, b"six");
+    assert!(client.local_addr().unwrap().is_ipv6());
+}
+
+#[test]
 fn one_thread_sends_while_another_waits() {
     const MESSAGES: u32 = 50;
     let (client, mut server) = connect_by_hand();

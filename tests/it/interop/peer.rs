@@ -11,7 +11,7 @@ use crate::loopback::DEADLINE;
 
 /// How often a peer that lost the race for its port is started again.
 const TRIES: usize = 10;
-/// What is kept of its output, in bytes.
+/// What is kept of each of its outputs, in bytes.
 const MOST_OUTPUT: usize = 256 * 1024;
 
 /// A running process; killed when dropped, also by a panic.
@@ -170,15 +170,15 @@ impl Output {
 
     fn collect(&self, mut from: impl Read) {
         let mut buffer = [0; 4096];
+        let mut kept = 0;
         // An output that cannot be read has ended.
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            let mut printed = self.lock();
-            // Some repeat themselves for ever.
-            if printed.text.len() < MOST_OUTPUT {
-                printed.text.extend_from_slice(&buffer[..length]);
+            // Some repeat themselves for ever, on one of their outputs.
+            if kept < MOST_OUTPUT {
+                kept += length;
+                self.lock().text.extend_from_slice(&buffer[..length]);
+                self.changed.notify_all();
             }
-            drop(printed);
-            self.changed.notify_all();
         }
         self.lock().ended += 1;
         self.changed.notify_all();
