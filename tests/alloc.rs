@@ -308,7 +308,7 @@ fn join(
             client.handle_datagram(now, transmit.contents).unwrap();
         }
         while client.poll_event().is_some() {}
-        while let Some((handle, event)) = endpoint.poll_event() {
+        if let Some((handle, event)) = endpoint.poll_event() {
             assert!(matches!(event, EndpointEvent::Connected), "{event:?}");
             assert!(client.is_established());
             return (client, handle);
