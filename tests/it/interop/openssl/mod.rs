@@ -2,6 +2,7 @@
 
 mod client;
 mod extensions;
+mod features;
 mod server;
 
 /// What lets it speak DTLS 1.0, whose signatures are made with SHA-1.

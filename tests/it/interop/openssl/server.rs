@@ -16,7 +16,7 @@ use crate::support::certs::{self, Authority};
 use crate::support::{IDENTITY, KEY, psk};
 
 /// Starts it on a port that it picks and prints.
-fn s_server(arguments: &[&str]) -> (Peer, SocketAddr) {
+pub(super) fn s_server(arguments: &[&str]) -> (Peer, SocketAddr) {
     let mut command = Command::new("openssl");
     command.args(["s_server", "-accept", "127.0.0.1:0"]);
     let peer = Peer::start(command.args(arguments));
