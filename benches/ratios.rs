@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench ratios`, or with `-- --quick` for a tenth of the rounds. Prints one line per figure.
 
+#[allow(dead_code, reason = "the other benchmark needs more of it")]
 mod raw;
 
 use std::hint::black_box;

@@ -210,6 +210,18 @@ impl RawEnd {
         }
     }
 
+    /// Reads one message; answers its length, 0 if there is none.
+    pub(crate) fn read_into(&mut self, buffer: &mut [u8]) -> usize {
+        let mut count = 0;
+        // SAFETY: `ssl` is valid and `buffer` has as many bytes.
+        unsafe {
+            sys::ERR_clear_error();
+            let room = buffer.len();
+            let answer = sys::SSL_read_ex(self.ssl, buffer.as_mut_ptr().cast(), room, &mut count);
+            if answer == 1 { count } else { 0 }
+        }
+    }
+
     /// Reads until nothing is left; answers how many bytes came.
     pub(crate) fn read(&mut self) -> usize {
         let mut total = 0;
