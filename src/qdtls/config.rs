@@ -41,6 +41,7 @@ pub struct DtlsConfiguration {
     pub(super) ciphers: Vec<String>,
     pub(super) groups: Vec<String>,
     pub(super) psk_hint: Vec<u8>,
+    pub(super) next_protocols: Vec<Vec<u8>>,
     pub(super) server_preference: bool,
     pub(super) interrupt: bool,
     pub(super) deny: Option<Deny>,
@@ -97,6 +98,7 @@ impl DtlsConfiguration {
             ciphers: Vec::new(),
             groups: Vec::new(),
             psk_hint: Vec::new(),
+            next_protocols: Vec::new(),
             server_preference: true,
             interrupt: true,
             deny: None,
@@ -239,6 +241,18 @@ impl DtlsConfiguration {
         self.changed().psk_hint = hint.to_vec();
     }
 
+    /// The application protocols this side speaks, the preferred one first.
+    pub fn allowed_next_protocols(&self) -> &[Vec<u8>] {
+        &self.next_protocols
+    }
+
+    /// The application protocols this side speaks, the preferred one first (ALPN). What was agreed on is
+    /// [`Dtls::next_negotiated_protocol`](super::Dtls::next_negotiated_protocol).
+    pub fn set_allowed_next_protocols(&mut self, protocols: &[&[u8]]) {
+        let protocols = protocols.iter().map(|&protocol| protocol.to_vec());
+        self.changed().next_protocols = protocols.collect();
+    }
+
     /// Whether a server's order of suites counts more than a client's.
     pub fn server_cipher_preference(&self) -> bool {
         self.server_preference
@@ -318,6 +332,7 @@ impl PartialEq for DtlsConfiguration {
             && self.ciphers == other.ciphers
             && self.groups == other.groups
             && self.psk_hint == other.psk_hint
+            && self.next_protocols == other.next_protocols
             && self.server_preference == other.server_preference
             && self.interrupt == other.interrupt
             && self.transport == other.transport

@@ -99,7 +99,11 @@ impl DtlsConfiguration {
             _ if needs.certificate => ClientCertificates::Required,
             _ => ClientCertificates::Optional,
         };
-        let builder = Context::server(credentials).client_certificates(wanted);
+        let mut builder = Context::server(credentials).client_certificates(wanted);
+        if self.verifies(Role::Server) {
+            // A resumed handshake verifies no certificate, and whoever is refused late has a ticket by then.
+            builder = builder.no_tickets();
+        }
         self.common(builder, needs)?.build()
     }
 
@@ -148,6 +152,7 @@ impl DtlsConfiguration {
         } else {
             builder = builder.dangerous().no_verification();
         }
+        builder = builder.application_protocols(&self.next_protocols);
         if !self.ciphers.is_empty() {
             builder = builder.cipher_list(&self.ciphers.join(":"));
         }

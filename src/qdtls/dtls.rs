@@ -20,6 +20,7 @@ use super::verifier::{Cookies, GeneratorParameters};
 use crate::connection::Connection;
 use crate::cookie::CookieRing;
 use crate::handshake_info::HandshakeInfo;
+use crate::saved_session::SavedSession;
 use crate::server_name::ServerName;
 use crate::types::Role;
 
@@ -46,6 +47,8 @@ pub struct Dtls {
     pub(super) left: Vec<Vec<u8>>,
     pub(super) hooks: Hooks,
     pub(super) name_is_missing: bool,
+    /// To be offered by the next start.
+    pub(super) session: Option<SavedSession>,
     clock: Clock,
     last: LastError,
 }
@@ -69,6 +72,7 @@ impl Dtls {
             left: Vec::new(),
             hooks: Hooks::default(),
             name_is_missing: false,
+            session: None,
             clock: Clock::default(),
             last: LastError::default(),
         }
@@ -247,6 +251,33 @@ impl Dtls {
     /// The peer's certificate and those it sent besides.
     pub fn peer_certificate_chain(&self) -> &[X509] {
         &self.results.chain
+    }
+
+    /// The application protocol that was agreed on (ALPN); `None` if none was.
+    pub fn next_negotiated_protocol(&self) -> Option<&[u8]> {
+        self.handshake_info()?.application_protocol()
+    }
+
+    /// What it takes a client to resume this association later, with [`set_session`](Self::set_session); `None` if the server offers
+    /// no resumption, as those do not that verify their clients.
+    pub fn saved_session(&self) -> Option<SavedSession> {
+        let connection = self.connection.as_ref()?;
+        // A peer that waits to be judged is not one to come back to.
+        self.is_connection_encrypted()
+            .then(|| connection.saved_session())?
+    }
+
+    /// Offers to resume `session` at the next start of a client. It takes the place of verification: offer only what was made with
+    /// the same name and configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`DtlsError::InvalidOperation`] once a handshake has begun.
+    pub fn set_session(&mut self, session: SavedSession) -> Result<(), Error> {
+        let result = self.require_not_started();
+        self.last.note(result)?;
+        self.session = Some(session);
+        Ok(())
     }
 
     /// All that the handshake agreed on; `None` until it is done.

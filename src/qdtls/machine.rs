@@ -39,8 +39,10 @@ impl Dtls {
         let context = self.start_context(Role::Client, peer)?;
         self.begin();
         let now = self.now();
-        let connection = calls::during(&mut self.hooks, || {
-            Connection::client(&context, peer, name, now)
+        let session = self.session.take();
+        let connection = calls::during(&mut self.hooks, || match &session {
+            Some(session) => Connection::client_resuming(&context, peer, name, session, now),
+            None => Connection::client(&context, peer, name, now),
         })
         .map_err(Error::initialization)?;
         self.connection = Some(Box::new(connection));

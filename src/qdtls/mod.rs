@@ -144,6 +144,7 @@
 //! | names | any text, IDN converted | a DNS name in its ASCII form or an IP address; else `InvalidInputParameters` |
 //! | the common name | always matched | only where a certificate has no alternative names |
 //! | server name indication | never | the verification name, if it is no address |
+//! | ALPN, sessions | negotiated, but the result is not kept | [`Dtls::next_negotiated_protocol`], [`Dtls::saved_session`] |
 //! | SRTP, exporters, statistics | not reachable | [`Dtls::connection`] |
 //! | pre-shared keys and identities that are too long | cut | refused where they are set |
 //! | a pre-shared key, under `VerifyPeer` | is `NoPeerCertificate` | is as good as a certificate; a client that trusts no authority offers nothing else |

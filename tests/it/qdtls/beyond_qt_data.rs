@@ -567,3 +567,49 @@ fn closures_are_sockets_and_panics_reach_the_caller() {
     let panic = panic.unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"no key today"));
 }
+
+#[test]
+fn application_protocol_is_told() {
+    let (mut client, mut server) = (client_configuration(), server_configuration());
+    client.set_allowed_next_protocols(&[b"coap", b"echo/2"]);
+    server.set_allowed_next_protocols(&[b"echo/2", b"coap"]);
+    let mut ends = Ends::with_psk(client, server);
+    ends.handshake();
+    for end in [&ends.client, &ends.server] {
+        assert_eq!(end.next_negotiated_protocol(), Some(&b"echo/2"[..]));
+    }
+}
+
+#[test]
+fn session_resumes_only_where_no_client_is_verified() {
+    for verifies in [false, true] {
+        for late in [false, true] {
+            let mut server = server_configuration();
+            parties().server.identify(&mut server);
+            server.set_ca_certificates(parties().authority.chain.clone());
+            server.set_handshake_must_interrupt_on_error(!late);
+            if verifies {
+                server.set_peer_verify_mode(PeerVerifyMode::VerifyPeer);
+            }
+            let mut client = client_configuration();
+            client.set_ca_certificates(parties().authority.chain.clone());
+            parties().client.identify(&mut client);
+            let mut ends = Ends::new(client, server, HOST);
+            ends.handshake();
+            let session = ends.client.saved_session();
+            assert_eq!(session.is_some(), !verifies);
+            ends.client.shutdown(&ends.to_server).unwrap();
+            ends.server.shutdown(&ends.to_client).unwrap();
+            ends.to_server.clear();
+            ends.to_client.clear();
+            if let Some(session) = session {
+                ends.client.set_session(session).unwrap();
+                ends.handshake();
+                assert!(ends.client.handshake_info().unwrap().is_resumed());
+                let leaf = ends.client.peer_certificate();
+                assert_eq!(leaf, Some(parties().server.leaf()));
+                ends.assert_works();
+            }
+        }
+    }
+}
