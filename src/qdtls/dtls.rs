@@ -323,7 +323,8 @@ impl Dtls {
     /// or, where one is needed, a datagram. [`DtlsError::TlsInitializationError`] for a configuration that cannot work,
     /// [`DtlsError::TlsFatalError`] if the handshake failed or a server's first datagram starts none: the state is
     /// [`HandshakeState::HandshakeNotStarted`] then. [`DtlsError::PeerVerificationError`] if the peer's certificate is not
-    /// acceptable: the state is [`HandshakeState::PeerVerificationFailed`].
+    /// acceptable: the state is [`HandshakeState::PeerVerificationFailed`]. [`DtlsError::RemoteClosedConnectionError`] if the peer
+    /// closed as soon as the handshake was complete.
     /// [`DtlsError::UnderlyingSocketError`] if a datagram could not be sent; the state tells how far the handshake is, which goes
     /// on.
     pub fn do_handshake(

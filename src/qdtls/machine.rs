@@ -293,7 +293,7 @@ impl Dtls {
         let left = not_ignored(&self.results.errors, &self.ignored);
         if left.is_empty() {
             self.state = HandshakeState::HandshakeComplete;
-            return Ok(());
+            return self.look_for_the_end();
         }
         let names: Vec<_> = left.iter().map(|error| error.error_string()).collect();
         let text = format!(
@@ -302,6 +302,22 @@ impl Dtls {
         );
         self.state = HandshakeState::PeerVerificationFailed;
         Err(Error::new(DtlsError::PeerVerificationError, text))
+    }
+
+    /// A peer can close in the very datagram that completes the handshake.
+    fn look_for_the_end(&mut self) -> Result<(), Error> {
+        if !self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_closed_by_peer())
+        {
+            return Ok(());
+        }
+        let mut messages = Vec::new();
+        self.receive_into(&mut messages);
+        self.reset();
+        self.left = messages;
+        Err(closed_by_peer())
     }
 
     pub(super) fn write(
@@ -355,10 +371,7 @@ impl Dtls {
             self.reset();
             self.left = messages;
             outcome?;
-            return Err(Error::new(
-                DtlsError::RemoteClosedConnectionError,
-                "the peer closed the association",
-            ));
+            return Err(closed_by_peer());
         }
         if let Err(error) = sent {
             self.left = messages;
@@ -409,6 +422,11 @@ impl Dtls {
         self.hooks.judge = Judge::default();
         self.state = HandshakeState::HandshakeNotStarted;
     }
+}
+
+fn closed_by_peer() -> Error {
+    let text = "the peer closed the association";
+    Error::new(DtlsError::RemoteClosedConnectionError, text)
 }
 
 /// The UDP payload for a link of `hint` bytes.

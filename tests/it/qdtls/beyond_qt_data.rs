@@ -9,8 +9,8 @@ use openssl_dtls::qdtls::{
 
 use super::fixtures::{HOST, Party, Usage, parties};
 use super::network::{
-    Ends, assert_no_error, client_configuration, ipv4, kind, new_end, server_configuration,
-    verified_hello, verifier,
+    Ends, assert_no_error, client_configuration, failure_in_time, ipv4, kind, new_end,
+    server_configuration, verified_hello, verifier,
 };
 use crate::support::certs::ec_key;
 use crate::support::clock;
@@ -101,6 +101,21 @@ fn messages_with_and_before_the_last_flight() {
     let decrypted = ends.client.decrypt_datagram(&ends.to_server, &third);
     let messages = decrypted.unwrap().into_messages();
     assert_eq!(messages, [&b"one"[..], b"two", b"three"]);
+
+    // With it, and with the end.
+    let (mut ends, flight, data) = server_is_ahead(&[b"all there is"]);
+    ends.server.shutdown(&ends.to_client).unwrap();
+    let joined = [flight.concat(), data.concat(), ends.to_client.expect()].concat();
+    let closed = ends.client.do_handshake(&ends.to_server, &joined);
+    assert_eq!(
+        kind(&ends.client, closed),
+        DtlsError::RemoteClosedConnectionError
+    );
+    assert_eq!(
+        ends.client.handshake_state(),
+        HandshakeState::HandshakeNotStarted
+    );
+    assert_eq!(ends.client.take_messages(), [b"all there is"]);
 }
 
 #[test]
@@ -566,6 +581,12 @@ fn closures_are_sockets_and_panics_reach_the_caller() {
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ends.exchange()));
     let panic = panic.unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"no key today"));
+    let error = failure_in_time(&mut ends.server, &ends.to_client);
+    assert_eq!(error.kind(), DtlsError::TlsFatalError);
+    assert_eq!(
+        ends.server.handshake_state(),
+        HandshakeState::HandshakeNotStarted
+    );
 }
 
 #[test]

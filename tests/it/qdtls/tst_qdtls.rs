@@ -16,6 +16,14 @@ use super::network::{
 
 const MODES: [SslMode; 2] = [SslMode::SslClientMode, SslMode::SslServerMode];
 
+/// Objects may move to another thread.
+const _: fn() = || {
+    fn movable<T: Send>() {}
+    movable::<Dtls>();
+    movable::<openssl_dtls::qdtls::DtlsClientVerifier>();
+    movable::<DtlsConfiguration>();
+};
+
 #[test]
 fn construction() {
     for mode in MODES {
