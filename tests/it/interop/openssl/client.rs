@@ -262,3 +262,27 @@ fn no_common_suite() {
     assert!(matches!(error, Error::NoSharedCipherSuite(_)), "{error:?}");
     peer.expect("alert handshake failure");
 }
+
+#[test]
+fn hazard_c33_renegotiation_is_refused() {
+    if missing("openssl") {
+        return;
+    }
+    let server = Server::new(&serving_certificate().build().unwrap());
+    let files = Files::new();
+    let mut peer = trusting_s_client(&server, &files, &["-dtls1_2"]);
+    server.connected();
+    assert_served(&server, &mut peer);
+    peer.say("R\n");
+    // It takes a refusal for the end.
+    let error = server.failed();
+    assert!(matches!(error, Error::AlertReceived { .. }), "{error:?}");
+    assert!(!peer.exit().success());
+    peer.expect("no renegotiation");
+
+    // Of that connection, and not of the server.
+    let mut peer = trusting_s_client(&server, &files, &["-dtls1_2"]);
+    server.connected();
+    assert_served(&server, &mut peer);
+    quit(&server, &mut peer);
+}

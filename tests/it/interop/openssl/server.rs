@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use openssl_dtls::openssl::ssl::SslVersion;
-use openssl_dtls::{Alert, Context, Error, Mtu, Psk, ServerName, TransportConfig};
+use openssl_dtls::udp::blocking::ClientError;
+use openssl_dtls::{Alert, Context, Error, Mtu, Psk, SendError, ServerName, TransportConfig};
 
 use super::super::{
     Files, GCM_SUITE, Peer, assert_alert, assert_conversation, assert_rejected, connect, files,
@@ -189,7 +190,7 @@ fn hazard_c55_wrong_psk_is_silence() {
 
 fn refusal_without_name(context: &Context, address: SocketAddr) -> Error {
     match connect(context, address, None) {
-        Err(openssl_dtls::udp::blocking::ClientError::Connection(error)) => error,
+        Err(ClientError::Connection(error)) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -338,4 +339,26 @@ fn no_common_suite() {
         .unwrap();
     assert_alert(&refusal(&context, address), Alert::HANDSHAKE_FAILURE);
     peer.expect("no shared cipher");
+}
+
+#[test]
+fn hazard_c33_request_to_renegotiate_is_refused() {
+    if missing("openssl") {
+        return;
+    }
+    let (mut peer, address) = s_server_with(&files::localhost(), &["-dtls1_2"]);
+    let context = trusting(certs::authority()).build().unwrap();
+    let client = connect(&context, address, localhost()).unwrap();
+    assert_conversation(&client, &mut peer);
+    peer.say("r\n");
+    // We refuse, and it takes that for the end.
+    match client.recv(&mut [0; 100]) {
+        Err(ClientError::Connection(error)) => assert_alert(&error, Alert::HANDSHAKE_FAILURE),
+        other => panic!("{other:?}"),
+    }
+    peer.expect("no renegotiation");
+    assert!(matches!(
+        client.send(b"late"),
+        Err(ClientError::Send(SendError::Closed))
+    ));
 }
