@@ -9,6 +9,7 @@ mod gnutls;
 mod library;
 mod mbedtls;
 mod openssl;
+#[allow(dead_code, reason = "other test binaries use the rest")]
 mod peer;
 mod qt;
 mod wolfssl;
