@@ -1,6 +1,10 @@
-//! A system that has no room for a datagram, or refuses it. A process of its own: its `sendmsg` takes the place of the C library's.
+//! A system that has no room for a datagram, refuses it, or cannot read. A process of its own: its `sendmsg` and `recvmmsg` take the
+//! place of the C library's.
 #![cfg(all(feature = "udp", target_os = "linux"))]
-#![expect(unsafe_code, reason = "takes the place of a function of the C library")]
+#![expect(
+    unsafe_code,
+    reason = "takes the place of two functions of the C library"
+)]
 
 use core::ffi::{c_int, c_long};
 use std::net::Ipv4Addr;
@@ -31,6 +35,34 @@ unsafe extern "C" fn sendmsg(socket: c_int, message: *const libc::msghdr, flags:
     // SAFETY: what the caller gave, passed on to the kernel as it is; the C library's wrapper does no more.
     let sent: c_long = unsafe { libc::syscall(libc::SYS_sendmsg, socket, message, flags) };
     sent as isize
+}
+
+/// How often `recvmmsg` fails from now on, and what with.
+static DEAF: AtomicU64 = AtomicU64::new(0);
+static DEAF_ERROR: AtomicI32 = AtomicI32::new(0);
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmmsg(
+    socket: c_int,
+    messages: *mut libc::mmsghdr,
+    count: libc::c_uint,
+    flags: c_int,
+    timeout: *mut libc::timespec,
+) -> c_int {
+    let left = DEAF.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    });
+    if left.is_ok() {
+        // SAFETY: the C library's variable of this thread.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        unsafe { errno.write(DEAF_ERROR.load(Ordering::SeqCst)) };
+        return -1;
+    }
+    // SAFETY: what the caller gave, passed on to the kernel as it is; the C library's wrapper does no more.
+    let received: c_long =
+        unsafe { libc::syscall(libc::SYS_recvmmsg, socket, messages, count, flags, timeout) };
+    received as c_int
 }
 
 fn fail(failing: u64, error: c_int) {
@@ -195,6 +227,28 @@ fn refused_datagrams_are_counted_and_the_server_goes_on() {
     let stats = fixture.server.stats();
     assert_eq!(stats.udp.send_errors, errors);
     assert_eq!(stats.endpoint.established, 1);
+}
+
+#[test]
+fn interface_that_comes_up_again_is_heard() {
+    let fixture = Fixture::new();
+    DEAF_ERROR.store(libc::ENETDOWN, Ordering::SeqCst);
+    DEAF.store(5, Ordering::SeqCst);
+    fixture.client.send(b"heard in the end").unwrap();
+    assert_eq!(fixture.recv(), b"heard in the end");
+    assert_eq!(fixture.server.stats().udp.receive_errors, 5);
+}
+
+#[test]
+fn socket_that_cannot_be_read_ends_the_run() {
+    let mut fixture = Fixture::new();
+    DEAF_ERROR.store(libc::ENOTSOCK, Ordering::SeqCst);
+    DEAF.store(u64::MAX, Ordering::SeqCst);
+    fixture.client.send(b"unheard").unwrap();
+    let outcome = fixture.thread.take().unwrap().join().unwrap();
+    DEAF.store(0, Ordering::SeqCst);
+    assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+    fixture.thread = Some(thread::spawn(|| Ok(())));
 }
 
 #[test]
