@@ -24,6 +24,7 @@ mod qdtls;
 mod raw_keys;
 mod resumption;
 mod revocation;
+mod secrets;
 #[cfg(feature = "udp")]
 mod server;
 mod srtp;
