@@ -124,6 +124,8 @@ pub(crate) struct State {
     pub(super) verify_callback: ffi::SSL_verify_cb,
     /// Which certificate of the chain was refused.
     pub(super) rejected_depth: Option<u32>,
+    #[cfg(test)]
+    _alive: tests::Alive,
 }
 
 impl State {
@@ -198,6 +200,8 @@ impl DatagramBio {
             },
             verify_callback: None,
             rejected_depth: None,
+            #[cfg(test)]
+            _alive: tests::Alive::new(),
         });
         // SAFETY: `bio` is valid; it owns the state from now on.
         unsafe { ffi::BIO_set_data(bio.as_ptr(), Box::into_raw(state).cast()) };
@@ -460,3 +464,7 @@ unsafe extern "C" fn ctrl(
     // SAFETY: libssl calls with its valid BIO; references to its state end before libssl is called.
     unsafe { with_state(bio, 0, answer) }
 }
+
+#[cfg(test)]
+#[path = "bio_tests.rs"]
+mod tests;
