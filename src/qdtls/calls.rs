@@ -79,18 +79,18 @@ pub(super) fn ask_for_psk(authenticator: &mut PreSharedKeyAuthenticator) {
 }
 
 /// Collects the objections to a chain, and refuses it at the end of its verification if one is not forgiven, so that all are known
-/// and the peer is told.
+/// and the peer is told. Outside of [`during`] nothing is forgiven.
 pub(super) fn verify(good: bool, store: &mut X509StoreContextRef) -> bool {
     if !good {
         let result = store.error();
         let error = SslError::of(&VerificationError::of(store));
-        with_current(|hooks| {
+        return with_current(|hooks| {
             let judge = &mut hooks.judge;
             if judge.unforgiven.is_none() && !judge.ignored.contains(&error) {
                 judge.unforgiven = Some(result);
             }
-        });
-        return true;
+        })
+        .is_some();
     }
     // libssl calls once more for each certificate that it is done with, the peer's own last.
     if store.error_depth() > 0 {
@@ -102,7 +102,7 @@ pub(super) fn verify(good: bool, store: &mut X509StoreContextRef) -> bool {
         .flatten()
         .map(ToOwned::to_owned)
         .collect();
-    let unforgiven = with_current(|hooks| {
+    let judged = with_current(|hooks| {
         let judge = &mut hooks.judge;
         let own = own_objections(&chain, judge.deny.as_ref(), judge.name_is_missing);
         judge.chain = chain;
@@ -111,12 +111,16 @@ pub(super) fn verify(good: bool, store: &mut X509StoreContextRef) -> bool {
             None => judge.unforgiven.take(),
         }
     });
-    match unforgiven.flatten() {
-        Some(result) => {
+    match judged {
+        Some(None) => true,
+        Some(Some(result)) => {
             store.set_error(result);
             false
         }
-        None => true,
+        None => {
+            store.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            false
+        }
     }
 }
 
@@ -151,4 +155,66 @@ pub(super) fn all_objections(
     all.extend(names);
     all.extend(rest);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::qdtls::DtlsConfiguration;
+    use crate::qdtls::contexts::Needs;
+    use crate::support::certs;
+    use crate::{AddressProof, Connection, Context, Error, Role, ServerName};
+
+    /// Runs a handshake of a client of `context`, and answers how it failed.
+    fn failure(context: &Context) -> Option<Error> {
+        let now = Instant::now();
+        let addr: std::net::SocketAddr = "192.0.2.1:4433".parse().unwrap();
+        let server = Context::server(certs::server_identity()).build().unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = Connection::client(context, addr, Some(name), now).unwrap();
+        let proof = AddressProof::ProvedElsewhere;
+        let mut server = Connection::server(&server, addr, now, proof).unwrap();
+        while !client.is_established() {
+            while let Some(transmit) = client.poll_transmit() {
+                server.handle_datagram(now, transmit.contents).unwrap();
+            }
+            while let Some(transmit) = server.poll_transmit() {
+                if let Err(error) = client.handle_datagram(now, transmit.contents) {
+                    return Some(error);
+                }
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn nothing_is_forgiven_without_an_object() {
+        let mut configuration = DtlsConfiguration::empty();
+        configuration.set_protocol(crate::qdtls::SslProtocol::DtlsV1_2);
+        let transport = configuration.transport().clone().handshake_restarts(0);
+        configuration.set_transport(transport);
+        let authority = certs::authority().certificate.clone();
+        for trusted in [vec![], vec![authority]] {
+            let trusts = !trusted.is_empty();
+            configuration.set_ca_certificates(trusted);
+            let needs = Needs {
+                role: Role::Client,
+                psk: false,
+                certificate: false,
+            };
+            let context = configuration.context(needs).unwrap();
+            let transport = configuration.transport().clone();
+            let context = context.with_transport(transport).unwrap();
+            let error = failure(&context);
+            assert!(
+                matches!(error, Some(Error::CertificateRejected { .. })),
+                "{error:?}"
+            );
+            let mut hooks = Hooks::default();
+            let error = during(&mut hooks, || failure(&context));
+            assert_eq!(error.is_none(), trusts, "{error:?}");
+        }
+    }
 }
