@@ -15,6 +15,9 @@ use crate::wire::{self, ClientHello, MAX_COOKIE_LEN, MAX_HELLO_VERIFY_REQUEST_LE
 
 /// The `message_seq` of the ClientHello that answers a HelloVerifyRequest.
 const SECOND_MESSAGE: u16 = 1;
+/// The highest record number of a ClientHello that is taken: a client that repeated both of its hellos for minutes stays below, and
+/// what it sends next lies in libssl's replay window though somebody repeated its hello with this number.
+const MAX_HELLO_SEQUENCE: u64 = 63;
 
 /// The stateless front door of a server: answers each ClientHello with a cookie, and makes a [`Connection`] of one that returns it.
 ///
@@ -251,6 +254,10 @@ impl CookieExchange {
                 self.stats.drops.add(DropReason::BadCookie);
             }
             return Ok(self.verify(&hello, datagram.len(), &cookie));
+        }
+        if hello.record.sequence > MAX_HELLO_SEQUENCE {
+            // libssl would drop the client's next records as too old.
+            return Ok(self.dropped(DropReason::SequenceTooFar));
         }
         if hello.message_seq != SECOND_MESSAGE {
             // libssl goes on counting from here and would wait for the second message for ever.
