@@ -167,9 +167,9 @@ impl Handshake {
         self.held_alert.is_some()
     }
 
-    /// Holds the wish for another cookie for one retransmission interval: it may answer a repeated hello, or be forged.
+    /// Holds the wish for another cookie for the first retransmission interval: it may answer a repeated hello, or be forged.
     pub(super) fn hold_request(&mut self, now: Instant) {
-        let believed_at = later(now, self.ssl.state().timer.current);
+        let believed_at = later(now, self.ssl.state().timer.first);
         self.cookie_wanted.get_or_insert(believed_at);
     }
 

@@ -55,7 +55,7 @@ impl Connection {
             Phase::Established(_) => {
                 let verdict = match gate::judge_established(record, self.shortest_record) {
                     _ if self.peer_closed => Verdict::Drop(DropReason::Closed),
-                    Verdict::Pass { .. } if asks_again => Verdict::Drop(DropReason::FlightRepeated),
+                    Verdict::Pass if asks_again => Verdict::Drop(DropReason::FlightRepeated),
                     verdict => verdict,
                 };
                 if let Verdict::Drop(reason) = verdict {
@@ -71,23 +71,19 @@ impl Connection {
             }
         };
         let verdict = handshake.gate.inbound(record);
-        let goes_on = match verdict {
-            Verdict::Pass { handshake } => handshake,
-            Verdict::Keep => record.content_type == content::HANDSHAKE,
-            // The peer is still there, and waits for what was lost.
-            Verdict::Drop(reason) => reason == DropReason::RepeatedMessage,
-            Verdict::Hold(_) | Verdict::AskedAgain => false,
-        };
-        if goes_on && handshake.overrule() {
-            self.stats.drops.add(DropReason::AlertOverruled);
-        }
         match verdict {
-            Verdict::Pass { .. } => {
+            Verdict::Pass => {
                 // If it was not read it is as if it had been lost.
                 self.feed(now, record)?;
             }
             Verdict::Keep => {}
-            Verdict::Drop(reason) => self.stats.drops.add(reason),
+            Verdict::Drop(reason) => {
+                // A peer that repeats itself is still there, and waits for what was lost.
+                if reason == DropReason::RepeatedMessage && handshake.overrule() {
+                    self.stats.drops.add(DropReason::AlertOverruled);
+                }
+                self.stats.drops.add(reason);
+            }
             Verdict::Hold(alert) => {
                 // Before its first hello a server has asked nobody anything.
                 let expected = self.role == Role::Client || self.client_random.is_some();
@@ -128,6 +124,10 @@ impl Connection {
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(false);
         };
+        let is_message = (record.content_type, record.epoch) == (content::HANDSHAKE, 0);
+        if is_message && handshake.overrule() {
+            self.stats.drops.add(DropReason::AlertOverruled);
+        }
         if self.role == Role::Server && self.client_random.is_none() {
             self.client_random = wire::first_client_hello(record.bytes)
                 .ok()

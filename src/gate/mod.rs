@@ -34,6 +34,8 @@ const MAX_PLAINTEXT: usize = 1 << 14;
 const MAX_MESSAGES: usize = 16;
 /// HelloVerifyRequests that a client answers in one try, if their numbers go on.
 const MAX_VERIFY_REQUESTS: u16 = 3;
+/// ServerHellos that are remembered from one try to the next.
+const MAX_HELLOS: usize = 8;
 /// Bytes of records that wait beside those of a certificate list.
 const MAX_WAITING: usize = 64 * 1024;
 /// Records of the next epoch that wait for their keys, and their bytes.
@@ -45,9 +47,8 @@ const EMPTY_CERTIFICATE_LIST: u32 = 3;
 /// What to do with a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Give it to libssl, and tell [`Gate::taken`] if libssl read it. `handshake` tells that it holds well-formed messages of the
-    /// handshake, in the clear.
-    Pass { handshake: bool },
+    /// Give it to libssl, and tell [`Gate::taken`] if libssl read it.
+    Pass,
     /// It waits here: its turn has not come.
     Keep,
     /// Drop and count it.
@@ -86,6 +87,9 @@ pub(crate) struct Gate {
     begun: Option<(Key, Vec<(u32, u32)>)>,
     /// At a client: nothing but a HelloVerifyRequest may pass before one has.
     verify_first: bool,
+    /// Digests of the ServerHellos that came, and how many of them came in earlier tries.
+    hellos: Vec<u64>,
+    stale_hellos: usize,
     /// Session id of the ClientHello that was sent.
     session_id: Vec<u8>,
     /// At a client: the server takes up the session that was offered.
@@ -143,6 +147,8 @@ impl Gate {
             ready: VecDeque::new(),
             begun: None,
             verify_first: false,
+            hellos: Vec::new(),
+            stale_hellos: 0,
             session_id: Vec::new(),
             is_resumed: false,
             is_ticket_promised: false,
@@ -159,10 +165,13 @@ impl Gate {
 
     /// The gate for a client's next try after this one.
     ///
-    /// A server that asked for a cookie does so again; whatever comes before that answers the try that failed.
+    /// A server that asked for a cookie does so again; whatever comes before that answers the try that failed. So does, behind it,
+    /// a flight whose ServerHello has come already.
     pub(crate) fn for_next_try(&self) -> Gate {
         Gate {
             verify_first: self.verify_first || self.verify_seen(),
+            hellos: self.hellos.clone(),
+            stale_hellos: self.hellos.len(),
             ..Gate::new(self.role, self.max_certificate_list as usize)
         }
     }
@@ -245,7 +254,7 @@ impl Gate {
     pub(crate) fn inbound(&mut self, record: &Record<'_>) -> Verdict {
         #[cfg(test)]
         if bypass::is_on() {
-            return Verdict::Pass { handshake: false };
+            return Verdict::Pass;
         }
         let verdict = match record.epoch {
             _ if record.payload().is_empty() => Err(DropReason::BadLength),
@@ -338,7 +347,7 @@ impl Gate {
         let shortest = self.shortest_record();
         judge_encrypted(record, shortest, self.version)?;
         if self.cipher_spec_taken && self.ready.is_empty() && self.early.is_empty() {
-            return Ok(Verdict::Pass { handshake: false });
+            return Ok(Verdict::Pass);
         }
         let length = record.bytes.len();
         if self.early.len() >= MAX_EARLY_RECORDS || self.early_bytes + length > MAX_EARLY_BYTES {
@@ -391,7 +400,7 @@ impl Gate {
             return Err(DropReason::RepeatedMessage);
         }
         if self.expects_cipher_spec() && self.ready.is_empty() {
-            return Ok(Verdict::Pass { handshake: false });
+            return Ok(Verdict::Pass);
         }
         let repeated = self.cipher_spec.replace(record.bytes.into());
         self.count(DropReason::RepeatedMessage, repeated.is_some().into());
@@ -418,18 +427,36 @@ impl Gate {
         }
     }
 
+    /// Notes a ServerHello; refuses one of an earlier try, and until there is a new one what may belong to it.
+    fn check_try(&mut self, fragment: &Fragment<'_>) -> Result<(), DropReason> {
+        if fragment.message_type == message::SERVER_HELLO {
+            let digest = digest(fragment.body);
+            match self.hellos.iter().position(|known| *known == digest) {
+                Some(index) if index < self.stale_hellos => {
+                    return Err(DropReason::UnexpectedMessage);
+                }
+                None if self.hellos.len() < MAX_HELLOS => self.hellos.push(digest),
+                _ => {}
+            }
+        } else if self.stale_hellos > 0 && self.hello_seq.is_none() {
+            return Err(DropReason::UnexpectedMessage);
+        }
+        Ok(())
+    }
+
     /// A record holds one fragment, or several whole messages that follow each other.
     fn handshake(&mut self, record: &Record<'_>) -> Result<Verdict, DropReason> {
         let (fragment, rest) = split_fragment(record.payload())?;
         if rest.is_empty() && fragment.message_type == message::HELLO_VERIFY_REQUEST {
             return self.hello_verify_request(&fragment);
         }
+        self.check_try(&fragment)?;
         let mut answered = self.is_answered() || is_first_answer(&fragment);
         if rest.is_empty() && !fragment.is_whole() {
             return match self.check(&fragment)? {
                 _ if !answered => Err(DropReason::UnexpectedMessage),
                 Age::Old => Err(DropReason::RepeatedMessage),
-                Age::New if self.has_begun(&fragment) => Ok(Verdict::Pass { handshake: true }),
+                Age::New if self.has_begun(&fragment) => Ok(Verdict::Pass),
                 Age::New => Ok(self.keep(record, &fragment)),
             };
         }
@@ -454,7 +481,7 @@ impl Gate {
         }
         match first {
             None => Err(DropReason::RepeatedMessage),
-            Some(first) if self.is_due(&first) => Ok(Verdict::Pass { handshake: true }),
+            Some(first) if self.is_due(&first) => Ok(Verdict::Pass),
             Some(first) => Ok(self.keep(record, &first)),
         }
     }
@@ -484,9 +511,7 @@ impl Gate {
         match fragment.message_seq.cmp(&self.due) {
             _ if is_repeated => Err(DropReason::RepeatedMessage),
             core::cmp::Ordering::Less => Ok(Verdict::AskedAgain),
-            core::cmp::Ordering::Equal if self.due < MAX_VERIFY_REQUESTS => {
-                Ok(Verdict::Pass { handshake: true })
-            }
+            core::cmp::Ordering::Equal if self.due < MAX_VERIFY_REQUESTS => Ok(Verdict::Pass),
             _ => Err(DropReason::UnexpectedMessage),
         }
     }
@@ -689,7 +714,7 @@ fn digest(body: &[u8]) -> u64 {
 pub(crate) fn judge_established(record: &Record<'_>, shortest: usize) -> Verdict {
     #[cfg(test)]
     if bypass::is_on() {
-        return Verdict::Pass { handshake: false };
+        return Verdict::Pass;
     }
     let verdict = match record.epoch {
         _ if record.payload().is_empty() => Err(DropReason::BadLength),
@@ -698,7 +723,7 @@ pub(crate) fn judge_established(record: &Record<'_>, shortest: usize) -> Verdict
         _ => Err(DropReason::BadEpoch),
     };
     match verdict {
-        Ok(()) => Verdict::Pass { handshake: false },
+        Ok(()) => Verdict::Pass,
         Err(reason) => Verdict::Drop(reason),
     }
 }

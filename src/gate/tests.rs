@@ -6,8 +6,7 @@ use crate::support::{fragment, record};
 const HANDSHAKE: u8 = content::HANDSHAKE;
 const MAX_LIST: usize = 20_000;
 
-const PASS: Verdict = Verdict::Pass { handshake: true };
-const PASS_OTHER: Verdict = Verdict::Pass { handshake: false };
+const PASS: Verdict = Verdict::Pass;
 
 fn drop_for(reason: DropReason) -> Verdict {
     Verdict::Drop(reason)
@@ -29,7 +28,7 @@ fn judge(gate: &mut Gate, datagram: &[u8]) -> Verdict {
 /// Gives `datagram` to the gate, and to a libssl that reads all it gets.
 fn give(gate: &mut Gate, datagram: &[u8]) -> Verdict {
     let verdict = judge(gate, datagram);
-    if matches!(verdict, Verdict::Pass { .. }) {
+    if matches!(verdict, Verdict::Pass) {
         gate.taken(&split_record(datagram).unwrap().0);
     }
     verdict
@@ -148,11 +147,8 @@ fn handshake_of_a_client_passes_in_its_order() {
         );
     }
     gate.outbound(&cipher_spec(3));
-    assert_eq!(give(&mut gate, &cipher_spec(6)), PASS_OTHER);
-    assert_eq!(
-        give(&mut gate, &record(HANDSHAKE, 1, 0, &[0; 40])),
-        PASS_OTHER
-    );
+    assert_eq!(give(&mut gate, &cipher_spec(6)), PASS);
+    assert_eq!(give(&mut gate, &record(HANDSHAKE, 1, 0, &[0; 40])), PASS);
     assert!(gate.take_drops().is_none());
 }
 
@@ -169,11 +165,8 @@ fn handshake_of_a_server_passes_in_its_order() {
             PASS
         );
     }
-    assert_eq!(give(&mut gate, &cipher_spec(4)), PASS_OTHER);
-    assert_eq!(
-        give(&mut gate, &record(HANDSHAKE, 1, 0, &[0; 40])),
-        PASS_OTHER
-    );
+    assert_eq!(give(&mut gate, &cipher_spec(4)), PASS);
+    assert_eq!(give(&mut gate, &record(HANDSHAKE, 1, 0, &[0; 40])), PASS);
 }
 
 #[test]
@@ -706,12 +699,12 @@ fn cipher_spec_passes_when_libssl_waits_for_it() {
         ),
         PASS
     );
-    assert_eq!(give(&mut gate, &cipher_spec(3)), PASS_OTHER);
+    assert_eq!(give(&mut gate, &cipher_spec(3)), PASS);
 
     // A server that resumes speaks first.
     let mut gate = after_client_hello();
     gate.outbound(&cipher_spec(1));
-    assert_eq!(give(&mut gate, &cipher_spec(1)), PASS_OTHER);
+    assert_eq!(give(&mut gate, &cipher_spec(1)), PASS);
 }
 
 #[test]
@@ -787,7 +780,7 @@ fn cipher_spec_that_cannot_be_one_is_dropped() {
     );
     assert!(released(&mut gate).is_empty());
     assert_eq!(count(&mut gate, DropReason::Replayed), 1);
-    assert_eq!(give(&mut gate, &cipher_spec(3)), PASS_OTHER);
+    assert_eq!(give(&mut gate, &cipher_spec(3)), PASS);
 }
 
 #[test]
@@ -800,7 +793,7 @@ fn clear_records_behind_the_cipher_spec_never_pass() {
         ),
         PASS
     );
-    assert_eq!(give(&mut gate, &cipher_spec(2)), PASS_OTHER);
+    assert_eq!(give(&mut gate, &cipher_spec(2)), PASS);
     let alert = record(content::ALERT, 0, 3, &[2, 40]);
     assert_eq!(give(&mut gate, &alert), drop_for(DropReason::UnprovenAlert));
     let verify = whole(message::CERTIFICATE_VERIFY, 3, 4, &[0; 9]);
@@ -825,11 +818,11 @@ fn early_records_wait_for_their_keys_within_bounds() {
         PASS
     );
     assert!(released(&mut gate).is_empty());
-    assert_eq!(give(&mut gate, &cipher_spec(2)), PASS_OTHER);
+    assert_eq!(give(&mut gate, &cipher_spec(2)), PASS);
     assert_eq!(released(&mut gate).len(), MAX_EARLY_RECORDS);
     // With the keys there libssl keeps none.
     for sequence in 100..1_000 {
-        assert_eq!(give(&mut gate, &early(sequence, 40)), PASS_OTHER);
+        assert_eq!(give(&mut gate, &early(sequence, 40)), PASS);
     }
     // By bytes, and for one interval.
     let mut gate = after_client_hello();
@@ -865,7 +858,7 @@ fn encrypted_records_are_as_long_as_their_suite_makes_them() {
         let hello = whole(message::SERVER_HELLO, 0, 0, &hello_body(suite, &[], None));
         assert_eq!(give(&mut gate, &hello), PASS);
         gate.outbound(&cipher_spec(3));
-        assert_eq!(give(&mut gate, &cipher_spec(1)), PASS_OTHER);
+        assert_eq!(give(&mut gate, &cipher_spec(1)), PASS);
         assert_eq!(
             released(&mut gate).len(),
             usize::from(shortest == 16),
@@ -878,7 +871,7 @@ fn encrypted_records_are_as_long_as_their_suite_makes_them() {
         assert_eq!(gate.shortest_record(), shortest);
         let at = |length: usize| record(content::ALERT, 1, 5, &vec![0; length]);
         assert_eq!(give(&mut gate, &at(shortest - 1)), short);
-        assert_eq!(give(&mut gate, &at(shortest)), PASS_OTHER);
+        assert_eq!(give(&mut gate, &at(shortest)), PASS);
         let (datagram, enough) = (at(shortest - 1), at(shortest));
         assert_eq!(
             judge_established(&split_record(&datagram).unwrap().0, shortest),
@@ -886,7 +879,7 @@ fn encrypted_records_are_as_long_as_their_suite_makes_them() {
         );
         assert_eq!(
             judge_established(&split_record(&enough).unwrap().0, shortest),
-            PASS_OTHER
+            PASS
         );
     }
     // A server knows it from its own hello.
@@ -946,7 +939,7 @@ fn established_connection_takes_encrypted_records_only() {
     for content_type in [content::ALERT, HANDSHAKE, content::APPLICATION_DATA] {
         let datagram = record(content_type, 1, 1 << 40, &[0; 50]);
         let (record, _) = split_record(&datagram).unwrap();
-        assert_eq!(judge_established(&record, 24), PASS_OTHER);
+        assert_eq!(judge_established(&record, 24), PASS);
     }
 }
 
@@ -985,24 +978,51 @@ fn client_takes_a_cookie_once_and_notices_another() {
     assert_eq!(give(&mut gate, &verify_request(4, 4, 4)), unexpected);
 }
 
+/// A ServerHello of its own handshake.
+fn hello_of(handshake: u8, seq: u16, sequence: u64) -> Vec<u8> {
+    let mut hello = server_hello(seq, sequence);
+    hello[13 + 12 + 2] = handshake;
+    hello
+}
+
 #[test]
 fn next_try_waits_for_its_cookie_for_an_interval() {
     let mut gate = client();
     assert_eq!(give(&mut gate, &verify_request(0, 0, 1)), PASS);
     let mut gate = gate.for_next_try();
     let unexpected = drop_for(DropReason::UnexpectedMessage);
-    assert_eq!(give(&mut gate, &server_hello(0, 0)), unexpected);
-    assert_eq!(give(&mut gate, &server_hello(1, 1)), unexpected);
+    assert_eq!(give(&mut gate, &hello_of(1, 0, 0)), unexpected);
+    assert_eq!(give(&mut gate, &hello_of(2, 1, 1)), unexpected);
     assert_eq!(give(&mut gate, &verify_request(0, 0, 9)), PASS);
-    assert_eq!(give(&mut gate, &server_hello(1, 1)), PASS);
+    assert_eq!(give(&mut gate, &hello_of(3, 1, 1)), PASS);
     // The one who asked before may have been a forger.
     let mut gate = gate.for_next_try();
-    assert_eq!(give(&mut gate, &server_hello(0, 0)), unexpected);
+    assert_eq!(give(&mut gate, &hello_of(4, 0, 0)), unexpected);
     gate.interval_passed();
-    assert_eq!(give(&mut gate, &server_hello(0, 0)), PASS);
+    assert_eq!(give(&mut gate, &hello_of(5, 0, 0)), PASS);
     // One that never had a cookie waits for none.
     let mut gate = after_server_hello().for_next_try();
-    assert_eq!(give(&mut gate, &server_hello(0, 0)), PASS);
+    assert_eq!(give(&mut gate, &hello_of(6, 0, 0)), PASS);
+}
+
+#[test]
+fn next_try_takes_no_flight_that_answers_an_earlier_one() {
+    let mut gate = client();
+    assert_eq!(give(&mut gate, &verify_request(0, 0, 1)), PASS);
+    assert_eq!(give(&mut gate, &hello_of(1, 1, 1)), PASS);
+    // One that came too late for its own try is noted as well.
+    let contradiction = drop_for(DropReason::Contradiction);
+    assert_eq!(give(&mut gate, &hello_of(2, 1, 2)), contradiction);
+    let mut gate = gate.for_next_try();
+    assert_eq!(give(&mut gate, &verify_request(0, 0, 2)), PASS);
+    let unexpected = drop_for(DropReason::UnexpectedMessage);
+    let certificate = whole(message::CERTIFICATE, 2, 6, &[0; 9]);
+    for stale in [hello_of(1, 1, 5), hello_of(2, 1, 5), certificate.clone()] {
+        assert_eq!(give(&mut gate, &stale), unexpected);
+    }
+    assert_eq!(give(&mut gate, &hello_of(3, 1, 1)), PASS);
+    assert_eq!(give(&mut gate, &certificate), PASS);
+    assert_eq!(give(&mut gate, &hello_of(1, 1, 7)), unexpected);
 }
 
 #[test]
