@@ -115,6 +115,8 @@ mod wire;
 #[cfg(test)]
 extern crate self as openssl_dtls;
 #[cfg(test)]
+mod hazards;
+#[cfg(test)]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 

@@ -27,6 +27,7 @@ mod revocation;
 mod secrets;
 #[cfg(feature = "udp")]
 mod server;
+mod spoofing;
 mod srtp;
 mod support;
 #[cfg(feature = "udp")]

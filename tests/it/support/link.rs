@@ -46,7 +46,12 @@ impl Settings {
     }
 }
 
+/// Sees a datagram's number and bytes, and answers what arrives just before it.
+pub type Forger = Box<dyn FnMut(usize, &[u8]) -> Vec<Vec<u8>>>;
+
 pub struct Link {
+    /// Somebody who can send to the receiver in the sender's name.
+    pub forger: Option<Forger>,
     pub settings: Settings,
     random: fastrand::Rng,
     in_flight: Vec<(Instant, Vec<u8>)>,
@@ -59,6 +64,7 @@ impl Link {
     pub fn new(settings: Settings) -> Link {
         let random = fastrand::Rng::with_seed(settings.seed);
         Link {
+            forger: None,
             settings,
             random,
             in_flight: Vec::new(),
@@ -70,6 +76,12 @@ impl Link {
     pub fn send(&mut self, now: Instant, datagram: &[u8]) {
         let number = self.log.len();
         self.log.push(datagram.to_vec());
+        if let Some(forger) = &mut self.forger {
+            let at = now + self.settings.latency;
+            let forged = forger(number, datagram);
+            self.in_flight
+                .extend(forged.into_iter().map(|forged| (at, forged)));
+        }
         let lost_by_chance = self.random.f64() < self.settings.loss;
         let too_large = datagram.len() > self.settings.mtu;
         if lost_by_chance || too_large || self.settings.lost.contains(&number) {

@@ -13,6 +13,7 @@
 
 pub mod certs;
 pub mod clock;
+pub mod forge;
 pub mod link;
 pub mod pair;
 pub mod raw;
