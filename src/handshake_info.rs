@@ -5,6 +5,7 @@ use openssl::ssl::{NameType, SslVersion};
 use openssl::x509::X509;
 
 use crate::context::MaxFragmentLength;
+use crate::groups::Group;
 use crate::parking;
 use crate::server_name::ServerName;
 use crate::srtp::SrtpProfile;
@@ -31,6 +32,7 @@ pub struct HandshakeInfo {
     extended_master_secret: bool,
     ocsp_staple: Option<Vec<u8>>,
     max_fragment_length: Option<MaxFragmentLength>,
+    group: Option<Group>,
     verification_errors: Vec<VerificationError>,
 }
 
@@ -68,6 +70,7 @@ impl HandshakeInfo {
             application_protocol: ssl.selected_alpn_protocol().map(<[u8]>::to_vec),
             ocsp_staple: ssl.ocsp_status().map(<[u8]>::to_vec),
             extended_master_secret: ssl.extms_support() == Some(true),
+            group: Group::from_nid(sys::negotiated_group(ssl)),
             max_fragment_length: MaxFragmentLength::from_code(sys::max_fragment_length(ssl)),
             verification_errors: parked.verification_errors,
         }
@@ -170,6 +173,12 @@ impl HandshakeInfo {
     /// to `SSL_get_tlsext_status_ocsp_resp`.
     pub fn ocsp_staple(&self) -> Option<&[u8]> {
         self.ocsp_staple.as_deref()
+    }
+
+    /// The group of the key exchange; `None` if there was none, as with pre-shared keys alone. Corresponds to
+    /// `SSL_get_negotiated_group`.
+    pub fn group(&self) -> Option<Group> {
+        self.group
     }
 
     /// Whether the keys are bound to the whole handshake (RFC 7627). Corresponds to `SSL_get_extms_support`.

@@ -88,6 +88,7 @@ mod cookie;
 mod endpoint;
 mod error;
 mod gate;
+mod groups;
 mod guard;
 mod handshake_info;
 mod listener;
@@ -134,6 +135,7 @@ pub use endpoint::{
 pub use error::{
     ConfigError, ConnectError, CookieError, Error, ExportError, RebindError, RecvError, SendError,
 };
+pub use groups::Group;
 pub use handshake_info::HandshakeInfo;
 pub use listener::{Incoming, Listener, ListenerStats};
 pub use observe::{ContentType, Direction, HandshakeType, Observation, Observed};

@@ -32,6 +32,7 @@ pub use self::protocols::{AlpnPolicy, MaxFragmentLength};
 pub use self::psk::{Psk, PskKey, PskLookup};
 pub use self::store::load_private_key;
 use crate::error::{ConfigError, Error};
+use crate::groups::Group;
 use crate::handshake_info::HandshakeInfo;
 use crate::observe::Observer;
 use crate::server_name::ServerName;
@@ -244,6 +245,28 @@ impl Context {
     /// The `SSL_CTX`, for what this crate does not wrap.
     pub fn ssl_context(&self) -> &SslContextRef {
         &self.0.ssl_context
+    }
+
+    /// The cipher suites that connections may agree on, by the names of RFCs, in order of preference. What a server can use of
+    /// them depends on its keys. Corresponds to `SSL_get1_supported_ciphers` and `SSL_get_ciphers`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OpenSsl`] if there is no memory for a connection to ask.
+    pub fn supported_suites(&self) -> Result<Vec<&'static str>, ConfigError> {
+        let mut ssl = Ssl::new(&self.0.ssl_context)?;
+        set_role(&mut ssl, self.0.role);
+        Ok(sys::suites(&ssl, self.0.role))
+    }
+
+    /// The groups that connections may agree on for their key exchange, in order of preference: those of a ClientHello that is made
+    /// for this, since libssl has no getter.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OpenSsl`] if libssl cannot make a ClientHello.
+    pub fn supported_groups(&self) -> Result<Vec<Group>, ConfigError> {
+        Ok(trial::groups(&self.0.ssl_context)?)
     }
 
     pub(crate) fn require_role(&self, wanted: Role) -> Result<(), ConfigError> {

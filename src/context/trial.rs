@@ -14,6 +14,7 @@ use openssl::x509::X509;
 use super::Identity;
 use super::builder::CERTIFICATE_SUITES;
 use crate::error::ConfigError;
+use crate::groups::{self, Group};
 use crate::sys::ssl::{BoundSsl, Outcome};
 use crate::sys::{certificates, context as sys};
 use crate::transport::TransportConfig;
@@ -27,6 +28,21 @@ const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPEC
 pub(super) fn starts(ssl: Ssl, transport: &TransportConfig) -> Result<bool, ErrorStack> {
     let mut bound = BoundSsl::new(ssl, NOBODY, transport)?;
     Ok(matches!(bound.handshake(&[]), (Outcome::Waits, _)))
+}
+
+/// The groups that a client with the settings of `context` offers.
+pub(super) fn groups(context: &SslContext) -> Result<Vec<Group>, ErrorStack> {
+    let mut ssl = Ssl::new(context)?;
+    super::set_role(&mut ssl, Role::Client);
+    sys::set_invariants(&mut ssl);
+    // A server's own suites may be of no use to a client.
+    sys::allow_all_suites(&mut ssl)?;
+    let mut bound = BoundSsl::new(ssl, NOBODY, &TransportConfig::default())?;
+    if let (Outcome::Failed(stack), _) = bound.handshake(&[]) {
+        return Err(stack);
+    }
+    let hello = bound.state_mut().output.pop();
+    Ok(hello.and_then(groups::offered).unwrap_or_default())
 }
 
 /// Whether the certificate of `identity` reaches the peer of a `context` in a handshake of DTLS 1.2.

@@ -7,9 +7,10 @@ use std::ffi::CString;
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::lib_ctx::LibCtx;
-use openssl::ssl::{SslContextBuilder, SslContextRef, SslMethod, SslRef};
+use openssl::ssl::{SslCipherRef, SslContextBuilder, SslContextRef, SslMethod, SslRef};
 
 use super::ffi;
+use crate::types::Role;
 
 /// What libssl takes for the most bytes of a message in one record.
 pub(crate) const SEND_FRAGMENT: core::ops::RangeInclusive<usize> = 512..=16_384;
@@ -189,6 +190,57 @@ pub(crate) fn offers_a_cipher(ssl: &SslRef) -> bool {
     // SAFETY: owned here; null is allowed.
     unsafe { ffi::OPENSSL_sk_free(stack) };
     count > 0
+}
+
+/// The suites `ssl` may use, by their names in RFCs, in order of preference: of a client those that it offers, of a server those
+/// that it is set to. Corresponds to `SSL_get1_supported_ciphers`, `SSL_get_ciphers` and `SSL_CIPHER_standard_name`.
+pub(crate) fn suites(ssl: &SslRef, role: Role) -> Vec<&'static str> {
+    let owned = match role {
+        // SAFETY: `ssl` is valid; the caller owns the stack, whose entries live for ever.
+        Role::Client => unsafe { ffi::SSL_get1_supported_ciphers(ssl.as_ptr()) },
+        // What a server can use depends on its keys and its clients, which libssl asks later.
+        Role::Server => ptr::null_mut(),
+    };
+    let stack = match role {
+        Role::Client => owned,
+        // SAFETY: `ssl` is valid and keeps the stack.
+        Role::Server => unsafe { ffi::SSL_get_ciphers(ssl.as_ptr()) },
+    };
+    // SAFETY: counting a null stack answers -1.
+    let count: c_int = unsafe { ffi::OPENSSL_sk_num(stack.cast()) };
+    let names = (0..count).filter_map(|index| {
+        // SAFETY: `index` is below the count.
+        let cipher = unsafe { ffi::OPENSSL_sk_value(stack.cast(), index) }.cast();
+        // SAFETY: entries are ciphers, which live for ever.
+        let authentication = unsafe { ffi::SSL_CIPHER_get_auth_nid(cipher) };
+        // SAFETY: as above.
+        let cipher = unsafe { SslCipherRef::from_ptr(cipher) };
+        // Suites of TLS 1.3 are in every list and of no use.
+        (authentication != ffi::NID_AUTH_ANY).then(|| cipher.standard_name().unwrap_or(""))
+    });
+    let names = names.filter(|name| !name.is_empty()).collect();
+    // SAFETY: owned here, or null, which is allowed.
+    unsafe { ffi::OPENSSL_sk_free(owned.cast()) };
+    names
+}
+
+/// Lets `ssl` offer every suite there is. Corresponds to `SSL_set_cipher_list`.
+pub(crate) fn allow_all_suites(ssl: &mut SslRef) -> Result<(), ErrorStack> {
+    // SAFETY: `ssl` is valid, and the string ends in zero.
+    succeeded(unsafe { ffi::SSL_set_cipher_list(ssl.as_ptr(), c"ALL".as_ptr()) } == 1)
+}
+
+/// The group of the key exchange as libssl numbers it; 0 for none. Corresponds to `SSL_get_negotiated_group`.
+pub(crate) fn negotiated_group(ssl: &SslRef) -> c_long {
+    // SAFETY: `ssl` is valid; the control takes no argument.
+    unsafe {
+        ffi::SSL_ctrl(
+            ssl.as_ptr(),
+            ffi::SSL_CTRL_GET_NEGOTIATED_GROUP,
+            0,
+            ptr::null_mut(),
+        )
+    }
 }
 
 /// How a server authenticates itself.

@@ -40,9 +40,9 @@ pub(crate) mod ffi {
         SSL_ERROR_ZERO_RETURN, SSL_METHOD, SSL_MODE_RELEASE_BUFFERS, SSL_RECEIVED_SHUTDOWN,
         SSL_SENT_SHUTDOWN, SSL_SESSION, SSL_client_hello_get0_ext, SSL_ctrl, SSL_do_handshake,
         SSL_get_error, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio, SSL_get_session,
-        SSL_pending, SSL_read_ex, SSL_set_shutdown, SSL_shutdown, SSL_write_ex, X509, X509_CRL,
-        X509_STORE, X509_STORE_CTX, X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data,
-        X509_V_ERR_CERT_REJECTED, stack_st_SSL_CIPHER, stack_st_X509,
+        SSL_pending, SSL_read_ex, SSL_set_cipher_list, SSL_set_shutdown, SSL_shutdown,
+        SSL_write_ex, X509, X509_CRL, X509_STORE, X509_STORE_CTX, X509_STORE_CTX_get_error_depth,
+        X509_STORE_CTX_get_ex_data, X509_V_ERR_CERT_REJECTED, stack_st_SSL_CIPHER, stack_st_X509,
     };
 
     #[cfg(ossl320)]
@@ -125,6 +125,7 @@ pub(crate) mod ffi {
     pub(crate) const SSL_CTRL_GET_MAX_CERT_LIST: c_int = 50;
     pub(crate) const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;
     pub(crate) const SSL_CTRL_SET_MAX_SEND_FRAGMENT: c_int = 52;
+    pub(crate) const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
     pub(crate) const SSL_CTRL_SET_SPLIT_SEND_FRAGMENT: c_int = 125;
     pub(crate) const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
     pub(crate) const DTLS_CTRL_HANDLE_TIMEOUT: c_int = 74;
@@ -141,7 +142,8 @@ pub(crate) mod ffi {
     pub(crate) const OSSL_STORE_INFO_PKEY: c_int = 4;
     pub(crate) const OSSL_STORE_INFO_CERT: c_int = 5;
 
-    // obj_mac.h: how a suite authenticates
+    // obj_mac.h: how a suite authenticates, and which say nothing of it because TLS 1.3 does
+    pub(crate) const NID_AUTH_ANY: c_int = 1064;
     pub(crate) const NID_AUTH_RSA: c_int = 1046;
     pub(crate) const NID_AUTH_ECDSA: c_int = 1047;
     pub(crate) const NID_AUTH_PSK: c_int = 1048;

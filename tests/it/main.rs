@@ -22,6 +22,7 @@ mod panic;
 mod psk;
 mod qdtls;
 mod raw_keys;
+mod records;
 mod resumption;
 mod revocation;
 mod secrets;

@@ -17,6 +17,7 @@ pub mod forge;
 pub mod link;
 pub mod pair;
 pub mod raw;
+pub mod settings;
 pub mod status;
 
 use openssl_dtls::{Context, Psk, PskLookup, TransportConfig};
