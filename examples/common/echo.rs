@@ -84,28 +84,29 @@ impl<F: FnMut(SocketAddr, Notice<'_>)> EchoServer<F> {
         self.socket.set_read_timeout(Some(sleep))?;
         let mut buffer = std::mem::take(&mut self.buffer);
         let received = self.socket.recv_from(&mut buffer);
-        let outcome = match received {
-            Ok((length, from)) => self.handle_datagram(from, &buffer[..length]),
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(()),
-                // An answer to a datagram sent earlier, to whomever: the peer has gone.
-                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(()),
-                _ => Err(error),
-            },
-        };
+        if let Ok((length, from)) = received {
+            self.handle_datagram(from, &buffer[..length]);
+        }
         self.buffer = buffer;
-        outcome?;
         self.handle_timeouts();
-        Ok(())
+        match received.map_err(|error| (error.kind(), error)) {
+            Ok(_) => Ok(()),
+            Err((ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted, _)) => {
+                Ok(())
+            }
+            // An answer to a datagram sent earlier, to whomever: that peer has gone.
+            Err((ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, _)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
     }
 
-    fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+    fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8]) {
         let now = Instant::now();
         let Some(peer) = self.peers.get_mut(&from) else {
             if self.peers.len() < MOST_PEERS {
-                self.admit(now, from, datagram)?;
+                self.admit(now, from, datagram);
             }
-            return Ok(());
+            return;
         };
         let newest = peer.next.as_ref().unwrap_or(&peer.connection);
         if newest.starts_new_handshake(datagram) {
@@ -132,11 +133,10 @@ impl<F: FnMut(SocketAddr, Notice<'_>)> EchoServer<F> {
             peer.connection.handle_datagram(now, datagram)
         };
         self.go_on(from, outcome);
-        Ok(())
     }
 
     /// Gives a datagram without a connection to the listener.
-    fn admit(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+    fn admit(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         match self.listener.handle_datagram(now, from, datagram) {
             Ok(Incoming::Reply(reply)) => {
                 // A reply that is not sent is as good as lost: the peer asks again.
@@ -167,10 +167,10 @@ impl<F: FnMut(SocketAddr, Notice<'_>)> EchoServer<F> {
                 flush(&self.socket, &mut connection);
                 (self.tell)(from, Notice::Failed(error));
             }
+            // Dropped, and counted by the listener.
             Ok(_) => {}
             Err(error) => (self.tell)(from, Notice::Failed(error)),
         }
-        Ok(())
     }
 
     fn handle_timeouts(&mut self) {
