@@ -144,3 +144,61 @@ fn srtp_keys_do_not_appear_in_debug_output() {
     }
     assert!(printed.contains("Aes128CmSha1_80"));
 }
+
+#[cfg(feature = "udp")]
+mod sockets {
+    //! The same over sockets.
+
+    use std::sync::mpsc;
+    use std::thread;
+
+    use openssl_dtls::udp::blocking::{Client, Handler, Peer, Server, ServerConfig};
+    use openssl_dtls::{ExportError, SrtpKeys, SrtpProfile};
+
+    use super::contexts;
+    use crate::loopback::DEADLINE;
+
+    /// Hands out what it learns of each peer that completes its handshake.
+    struct Learns(mpsc::Sender<(SrtpKeys, [u8; 32])>);
+
+    impl Handler for Learns {
+        fn connected(&mut self, peer: &mut Peer<'_>) {
+            let mut material = [0; 32];
+            peer.export_keying_material(&mut material, "EXPERIMENTAL test", Some(b"context"))
+                .unwrap();
+            self.0.send((peer.srtp_keys().unwrap(), material)).unwrap();
+            peer.server().stop();
+        }
+
+        fn message(&mut self, _peer: &mut Peer<'_>, _message: &[u8]) {}
+    }
+
+    #[test]
+    fn blocking_client_and_server_agree_on_keys() {
+        let profiles = [SrtpProfile::AeadAes256Gcm];
+        let (client, server) = contexts(&profiles, &profiles);
+        let server =
+            Server::bind("127.0.0.1:0".parse().unwrap(), &server, ServerConfig::new()).unwrap();
+        let address = server.local_addr().unwrap();
+        let (tell, told) = mpsc::channel();
+        let running = server.clone();
+        let thread = thread::spawn(move || running.run(&mut Learns(tell)));
+        let client = Client::connect(&client, address, None).unwrap();
+        let (theirs, their_material) = told.recv_timeout(DEADLINE).unwrap();
+        let ours = client.srtp_keys().unwrap();
+        assert_eq!(ours.profile(), SrtpProfile::AeadAes256Gcm);
+        assert_eq!(ours.outbound().key(), theirs.inbound().key());
+        assert_eq!(ours.inbound().salt(), theirs.outbound().salt());
+        let mut material = [0; 32];
+        client
+            .export_keying_material(&mut material, "EXPERIMENTAL test", Some(b"context"))
+            .unwrap();
+        assert_eq!(material, their_material);
+        thread.join().unwrap().unwrap();
+        client.close().unwrap();
+        assert!(matches!(
+            client.srtp_keys(),
+            Err(ExportError::NotEstablished)
+        ));
+    }
+}

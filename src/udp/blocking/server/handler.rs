@@ -6,8 +6,9 @@ use std::fmt;
 
 use super::Server;
 use crate::endpoint::ConnectionHandle;
-use crate::error::{Error, SendError};
+use crate::error::{Error, ExportError, SendError};
 use crate::handshake_info::HandshakeInfo;
+use crate::srtp::SrtpKeys;
 use crate::types::{CloseReason, Mtu, Path};
 
 /// What a server does with its peers. Called by the one thread that is in [`Server::run`], so it may keep what it likes in itself;
@@ -119,6 +120,30 @@ impl<'a> Peer<'a> {
     /// What the handshake agreed on.
     pub fn handshake_info(&self) -> Option<HandshakeInfo> {
         self.server.handshake_info(self.handle)
+    }
+
+    /// Fills `out` with keying material; see [`Server::export_keying_material`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::export_keying_material`](crate::Connection::export_keying_material).
+    pub fn export_keying_material(
+        &self,
+        out: &mut [u8],
+        label: &str,
+        context: Option<&[u8]>,
+    ) -> Result<(), ExportError> {
+        self.server
+            .export_keying_material(self.handle, out, label, context)
+    }
+
+    /// The SRTP keys, split by direction; see [`Server::srtp_keys`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::srtp_keys`](crate::Connection::srtp_keys).
+    pub fn srtp_keys(&self) -> Result<SrtpKeys, ExportError> {
+        self.server.srtp_keys(self.handle)
     }
 
     /// The largest message that fits into one datagram, in bytes.

@@ -19,9 +19,10 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::cookie::{ClockAnchor, CookieRing, CookieSecret};
 use crate::endpoint::{ConnectionHandle, Endpoint, EndpointConfig, EndpointStats};
-use crate::error::{ConfigError, ConnectError, CookieError, RebindError, SendError};
+use crate::error::{ConfigError, ConnectError, CookieError, ExportError, RebindError, SendError};
 use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
+use crate::srtp::SrtpKeys;
 use crate::stats::Stats;
 use crate::types::Path;
 use crate::udp::socket::{Sent, Socket, SocketConfig, UdpStats};
@@ -385,6 +386,34 @@ impl Server {
     /// What a connection's handshake agreed on. `None` before it is complete, and once the connection is gone.
     pub fn handshake_info(&self, handle: ConnectionHandle) -> Option<HandshakeInfo> {
         self.look_at(handle, |connection| connection.handshake_info().cloned())?
+    }
+
+    /// Fills `out` with keying material of a connection; see [`Connection::export_keying_material`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::export_keying_material`]; [`ExportError::NotEstablished`] for a handle without a connection.
+    pub fn export_keying_material(
+        &self,
+        handle: ConnectionHandle,
+        out: &mut [u8],
+        label: &str,
+        context: Option<&[u8]>,
+    ) -> Result<(), ExportError> {
+        self.look_at(handle, |connection| {
+            connection.export_keying_material(out, label, context)
+        })
+        .unwrap_or(Err(ExportError::NotEstablished))
+    }
+
+    /// The SRTP keys of a connection, split by direction; see [`Connection::srtp_keys`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::srtp_keys`]; [`ExportError::NotEstablished`] for a handle without a connection.
+    pub fn srtp_keys(&self, handle: ConnectionHandle) -> Result<SrtpKeys, ExportError> {
+        self.look_at(handle, Connection::srtp_keys)
+            .unwrap_or(Err(ExportError::NotEstablished))
     }
 
     /// The largest message that fits into one datagram to a peer, in bytes.
