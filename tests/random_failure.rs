@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use openssl_dtls::{
-    ClockAnchor, ConfigError, Connection, Context, CookieError, CookieRing, CookieSecret, Error,
-    Incoming, Listener, Psk, PskLookup,
+    AddressProof, ClockAnchor, ConfigError, Connection, Context, CookieError, CookieRing,
+    CookieSecret, Error, Incoming, Listener, Psk, PskLookup, TicketRing, TicketSecret,
 };
 
 /// `rand.h`: a table of functions, any of which may be null.
@@ -107,6 +107,7 @@ fn a_failing_generator_is_an_error_of_the_call_that_needed_it() {
     assert!(matches!(error, ConfigError::OpenSsl(_)), "{error:?}");
 
     FAILS.store(false, Ordering::SeqCst);
+    ticket_keys(&server, &client, peer, start);
 
     // All of it recovers.
     assert!(matches!(
@@ -115,4 +116,44 @@ fn a_failing_generator_is_an_error_of_the_call_that_needed_it() {
     ));
     assert!(Connection::client(&client, peer, None, start).is_ok());
     assert!(CookieSecret::random().is_ok());
+}
+
+/// The keys of tickets, and what makes each ticket unlike any other.
+fn ticket_keys(server: &Context, client: &Context, peer: SocketAddr, start: Instant) {
+    let accept = |now| Connection::server(server, peer, now, AddressProof::ProvedElsewhere);
+    // The first use says since when the key is in use.
+    let mut answering = accept(start).unwrap();
+    let mut asking = Connection::client(client, peer, None, start).unwrap();
+    let give = |from: &mut Connection, to: &mut Connection| {
+        let mut outcome = Ok(());
+        while let Some(transmit) = from.poll_transmit() {
+            outcome = outcome.and(to.handle_datagram(start, transmit.contents));
+        }
+        outcome
+    };
+    give(&mut asking, &mut answering).unwrap();
+    give(&mut answering, &mut asking).unwrap();
+
+    FAILS.store(true, Ordering::SeqCst);
+    // The client's last flight is to be answered with a ticket.
+    let error = give(&mut asking, &mut answering).unwrap_err();
+    assert!(matches!(error, Error::Random(_)), "{error:?}");
+
+    let refused = |outcome: Result<(), ConfigError>| {
+        assert!(
+            matches!(outcome, Err(ConfigError::Random(_))),
+            "{outcome:?}"
+        );
+    };
+    refused(TicketSecret::random().map(drop));
+    refused(TicketRing::random().map(drop));
+    let psk = Psk::new(b"sensor", b"0123456789abcdef").unwrap();
+    // libssl makes random keys of its own first, and says that memory failed.
+    assert!(Context::server(PskLookup::single(psk)).build().is_err());
+    // A rotation that is due, days later.
+    let later = start + Duration::from_secs(30 * 24 * 3600);
+    refused(accept(later).map(drop));
+
+    FAILS.store(false, Ordering::SeqCst);
+    assert!(accept(later).is_ok());
 }
