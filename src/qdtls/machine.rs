@@ -14,7 +14,7 @@ use super::ssl_error::{SslError, SslErrorCode, not_ignored};
 use super::types::{DtlsError, HandshakeState};
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::error::Error as CoreError;
+use crate::error::{Error as CoreError, RecvError};
 use crate::listener::{self, Incoming, Listener};
 use crate::server_name::ServerName;
 use crate::types::{AddressProof, Mtu, Role};
@@ -24,8 +24,6 @@ const MIN_LINK_MTU: u16 = 256;
 /// Bytes of IP and UDP headers.
 const HEADERS_V4: u16 = 20 + 8;
 const HEADERS_V6: u16 = 40 + 8;
-/// The longest message, in bytes.
-const MAX_MESSAGE: usize = 16_384;
 
 impl Dtls {
     pub(super) fn start_client(
@@ -391,10 +389,19 @@ impl Dtls {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        let mut buffer = vec![0; MAX_MESSAGE];
-        // No message is longer than the buffer.
-        while let Ok(Some(length)) = connection.recv(&mut buffer) {
-            messages.push(buffer[..length].to_vec());
+        loop {
+            let mut message = Vec::new();
+            let taken = match connection.recv(&mut message) {
+                Err(RecvError::TooSmall { needed }) => {
+                    message.resize(needed, 0);
+                    connection.recv(&mut message)
+                }
+                taken => taken,
+            };
+            match taken {
+                Ok(Some(_)) => messages.push(message),
+                Ok(None) | Err(_) => break,
+            }
         }
     }
 

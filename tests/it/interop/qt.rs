@@ -340,7 +340,7 @@ fn qt_server_asks_for_our_certificate() {
 }
 
 #[test]
-fn cookie_of_a_qt_server_is_the_compatible_ring_s() {
+fn compatible_ring_takes_the_cookie_of_a_qt_server() {
     let Some(python) = python() else { return };
     let secret = [0x5a; 32];
     let arguments = [
