@@ -339,6 +339,14 @@ impl Connection {
         handshake.ask_again(now);
         let queued = handshake.ssl.state().output.len();
         let outcome = handshake.ssl.handle_timeout();
+        let state = handshake.ssl.state_mut();
+        if state.allowance.is_some() && queued > 0 {
+            // The end of the flight still waits for the peer to prove itself a little more: its beginning need not go again.
+            let repeated = state.output.len().saturating_sub(queued);
+            state.output.truncate(queued);
+            let reason = DropReason::AmplificationLimit;
+            self.stats.drops.add_many(reason, repeated as u64);
+        }
         self.after_handshake_call(now, queued, outcome)
     }
 

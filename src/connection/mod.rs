@@ -268,18 +268,21 @@ impl Connection {
     /// bytes, the most one call takes. A datagram larger than the [`mtu`](Self::mtu) comes alone.
     #[must_use = "datagrams that are not sent are lost"]
     pub fn poll_transmit_batch(&mut self, max_datagrams: usize) -> Option<Transmit<'_>> {
-        let output = match &mut self.phase {
-            Phase::Handshaking(handshake) => &mut handshake.ssl.state_mut().output,
-            Phase::Established(bound) => &mut bound.state_mut().output,
-            Phase::Closed(bio) => &mut bio.as_mut()?.state_mut().output,
+        let state = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.ssl.state_mut(),
+            Phase::Established(bound) => bound.state_mut(),
+            Phase::Closed(bio) => bio.as_mut()?.state_mut(),
         };
-        let segment = output.front()?.len();
-        let max = if segment > self.mtu.bytes() {
-            1
-        } else {
-            max_datagrams
-        };
-        let (contents, count) = output.pop_batch(max, MAX_BATCH)?;
+        let segment = state.output.front()?.len();
+        let is_alone = segment > self.mtu.bytes() || state.allowance.is_some();
+        if state.allowance.is_some_and(|left| left < segment) {
+            return None;
+        }
+        let max = if is_alone { 1 } else { max_datagrams };
+        let (contents, count) = state.output.pop_batch(max, MAX_BATCH)?;
+        if let Some(left) = &mut state.allowance {
+            *left = left.saturating_sub(contents.len());
+        }
         self.stats.datagrams_sent += count as u64;
         self.stats.bytes_sent += contents.len() as u64;
         Some(Transmit {
@@ -535,10 +538,6 @@ impl Connection {
         self.stats.drops.add_many(
             DropReason::SendQueueFull,
             std::mem::take(&mut state.lost_full),
-        );
-        self.stats.drops.add_many(
-            DropReason::AmplificationLimit,
-            std::mem::take(&mut state.lost_allowance),
         );
         let expired = std::mem::take(&mut state.timer.expired);
         if expired > 0 {

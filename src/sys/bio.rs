@@ -113,12 +113,10 @@ pub(crate) struct State {
     pub(crate) first_sequence: Option<u64>,
     /// What libssl's numbers of records in the clear are short of.
     sequence_offset: u64,
-    /// Bytes that may still be written to an unproved address; `None` once it is proved.
+    /// Bytes that may still be sent to an unproved address; `None` once it is proved. Datagrams beyond it wait in `output`.
     pub(crate) allowance: Option<usize>,
     /// Datagrams lost because `output` was full.
     pub(crate) lost_full: u64,
-    /// Datagrams lost because of `allowance`.
-    pub(crate) lost_allowance: u64,
     pub(crate) timer: Timer,
     /// The verification callback that [`super::verify`] stands in front of.
     pub(super) verify_callback: ffi::SSL_verify_cb,
@@ -190,7 +188,6 @@ impl DatagramBio {
             sequence_offset: 0,
             allowance: None,
             lost_full: 0,
-            lost_allowance: 0,
             timer: Timer {
                 first,
                 max,
@@ -385,13 +382,6 @@ unsafe extern "C" fn write(bio: *mut ffi::BIO, buffer: *const c_char, length: c_
     // SAFETY: libssl lends `length` bytes at `buffer`.
     let datagram = unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), count) };
     let put = |state: &mut State| {
-        if let Some(allowance) = state.allowance.as_mut() {
-            if *allowance < count {
-                state.lost_allowance += 1;
-                return;
-            }
-            *allowance -= count;
-        }
         if let Some(wanted) = state.first_sequence.take() {
             let written =
                 wire::split_record(datagram).map_or(wanted, |(record, _)| record.sequence);

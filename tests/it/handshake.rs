@@ -459,6 +459,47 @@ fn unproved_address_gets_at_most_three_times_its_bytes() {
 }
 
 #[test]
+fn long_flight_reaches_an_unproved_address_that_answers() {
+    // It takes several hellos until three times their bytes are enough.
+    let patient = transport().handshake_timeout(Duration::from_secs(600));
+    let (root, identity) = certs::rsa_chain();
+    let client = Context::client()
+        .trust_pem(&root.pem())
+        .transport(patient.clone());
+    let server = Context::server(identity.clone()).transport(patient);
+    let (client, server) = (client.build().unwrap(), server.build().unwrap());
+    let name = ServerName::try_from("localhost").ok();
+    let mut client = Connection::client(&client, server_addr(), name, clock::now()).unwrap();
+    let proof = AddressProof::Dangerous;
+    let mut server = Connection::server(&server, client_addr(), clock::now(), proof).unwrap();
+    let (mut received, mut sent) = (0, 0);
+    while !(client.is_established() && server.is_established()) {
+        let mut is_quiet = true;
+        while let Some(transmit) = client.poll_transmit() {
+            is_quiet = false;
+            received += transmit.contents.len();
+            server
+                .handle_datagram(clock::now(), transmit.contents)
+                .unwrap();
+        }
+        while let Some(transmit) = server.poll_transmit() {
+            is_quiet = false;
+            sent += transmit.contents.len();
+            client
+                .handle_datagram(clock::now(), transmit.contents)
+                .unwrap();
+        }
+        assert!(server.is_established() || sent <= 3 * received);
+        if is_quiet {
+            let next = [client.poll_timeout(), server.poll_timeout()];
+            clock::move_to(next.into_iter().flatten().min().unwrap());
+            client.handle_timeout(clock::now()).unwrap();
+            server.handle_timeout(clock::now()).unwrap();
+        }
+    }
+}
+
+#[test]
 fn handshake_without_a_listener_where_the_address_is_proved_elsewhere() {
     for proof in [AddressProof::ProvedElsewhere, AddressProof::Dangerous] {
         let contexts = psk_contexts(&transport());
