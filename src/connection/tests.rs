@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::*;
-use crate::{Psk, PskLookup};
+use crate::{DropReason, Psk, PskLookup};
 
 fn client_addr() -> SocketAddr {
     "192.0.2.1:40000".parse().unwrap()
@@ -70,4 +70,16 @@ fn new_path_is_taken_by_what_waits_and_by_what_follows() {
     while server.poll_transmit().is_some() {}
     server.set_path(server_addr().into());
     assert_eq!(server.path().peer, server_addr());
+}
+
+#[test]
+fn close_notify_that_found_no_room_does_not_count_as_sent() {
+    let (mut client, _server) = connected(Instant::now());
+    client.send(b"waits").unwrap();
+    client.limit_growth(0, 0);
+    client.close();
+    assert!(!client.stats().close_notify_sent);
+    assert_eq!(client.stats().drops.count(DropReason::SendQueueFull), 1);
+    assert!(client.poll_transmit().is_some());
+    assert!(client.poll_transmit().is_none());
 }
