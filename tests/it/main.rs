@@ -3,6 +3,7 @@
 mod adoption;
 mod certificates;
 mod close;
+mod config;
 mod data;
 mod elsewhere;
 mod endpoint;
