@@ -423,8 +423,8 @@ impl Connection {
             info.set_names(server_name, resumed_name);
         }
         if let Err(error) = self.context.check(&info) {
-            // libssl thinks the handshake good; the most that can be told is that this end goes.
-            self.stats.close_notify_sent = matches!(bound.shutdown(), Outcome::Done);
+            // libssl thinks the handshake good, and so may the peer until it is told otherwise.
+            bound.refuse();
             self.phase = Phase::Closed(Some(bound.into_bio()));
             return Err(error);
         }
