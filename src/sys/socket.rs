@@ -4,7 +4,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-pub(crate) use self::imp::{Wake, allow_fragments, prepare, wait};
+pub(crate) use self::imp::{Wake, allow_fragments, prepare, tell_less, wait};
 
 /// What [`wait`] found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,6 +124,33 @@ mod imp {
     pub(crate) fn allow_fragments(_socket: &UdpSocket, _v6: bool) -> io::Result<()> {
         Ok(())
     }
+
+    /// Keeps the system from telling with each datagram what nobody asks for here: when it came, its ECN bits, and for a socket
+    /// with one address where it was sent to. Each costs time.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn tell_less(socket: &UdpSocket, v6: bool, one_address: bool) {
+        let options = [
+            (true, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+            (true, libc::IPPROTO_IP, libc::IP_RECVTOS),
+            (v6, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+            (one_address, libc::IPPROTO_IP, libc::IP_PKTINFO),
+            (
+                v6 && one_address,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_RECVPKTINFO,
+            ),
+        ];
+        for (applies, level, option) in options {
+            if applies {
+                // What is told needlessly does no harm.
+                set(socket, level, option, 0).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Nothing here.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn tell_less(_socket: &UdpSocket, _v6: bool, _one_address: bool) {}
 
     #[cfg(any(
         target_os = "linux",
@@ -269,6 +296,9 @@ mod imp {
             Err(io::Error::last_os_error())
         }
     }
+
+    /// Nothing here.
+    pub(crate) fn tell_less(_socket: &UdpSocket, _v6: bool, _one_address: bool) {}
 
     /// Lets IP cut datagrams that are larger than the path takes.
     pub(crate) fn allow_fragments(socket: &UdpSocket, v6: bool) -> io::Result<()> {

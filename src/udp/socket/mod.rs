@@ -84,11 +84,13 @@ impl Socket {
         raw.set_recv_buffer_size(config.receive_buffer)?;
         raw.set_send_buffer_size(config.send_buffer)?;
         socket::prepare(&io)?;
+        let one_address = !local.ip().is_unspecified();
         let state = set_up(&io, v6, config.allow_fragments)?;
+        socket::tell_less(&io, v6, one_address);
         Ok(Socket {
             state,
             v6,
-            one_address: !local.ip().is_unspecified(),
+            one_address,
             io,
             counters: Counters::default(),
             icmp_peers: Mutex::new(Vec::new()),
