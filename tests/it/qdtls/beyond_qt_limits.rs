@@ -1,6 +1,5 @@
 //! What Qt does not test, and had better: sizes, secrets, memory.
 
-use std::process::Command;
 use std::time::Duration;
 
 use openssl_dtls::openssl::x509::X509;
@@ -12,8 +11,8 @@ use openssl_dtls::{ClockAnchor, CookieRing, CookieSecret, TransportConfig};
 
 use super::fixtures::{HOST, Party, Usage, parties};
 use super::network::{
-    Addresses, Ends, Wire, client_configuration, failure_in_time, ipv4, ipv6, kind, new_end,
-    server_configuration, verified_hello, verifier,
+    Addresses, CHILD, Ends, Wire, client_configuration, failure_in_time, ipv4, ipv6, kind, new_end,
+    passes_elsewhere, server_configuration, verified_hello, verifier,
 };
 use crate::support::certs::ec_key;
 use crate::support::clock;
@@ -205,21 +204,6 @@ fn different_keys_end_at_the_deadline() {
         assert_eq!(end.handshake_state(), HandshakeState::HandshakeNotStarted);
     }
 }
-
-/// Runs the test `name` of this binary again, in a process of its own, with `input`; answers whether it passed.
-fn passes_elsewhere(name: &str, input: &str) -> bool {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--test-threads=1", "--nocapture"])
-        .env(CHILD, input)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(printed.contains("running 1 test"), "{printed}");
-    output.status.success()
-}
-
-/// Says to a test that it is the process another one started, and what for.
-const CHILD: &str = "OPENSSL_DTLS_TEST_CHILD";
 
 const SHARED: [u8; 32] = [7; 32];
 

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -337,3 +338,18 @@ impl std::fmt::Debug for Ends {
             .finish_non_exhaustive()
     }
 }
+
+/// Runs the test `name` of this binary again, in a process of its own, with `input`; answers whether it passed.
+pub fn passes_elsewhere(name: &str, input: &str) -> bool {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads=1", "--nocapture"])
+        .env(CHILD, input)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("running 1 test"), "{printed}");
+    output.status.success()
+}
+
+/// Says to a test that it is the process another one started, and what for.
+pub const CHILD: &str = "OPENSSL_DTLS_TEST_CHILD";
