@@ -17,7 +17,7 @@ thread_local! {
 ///
 /// With a panic parked no closure runs: libssl may call several times before it returns, and the first panic is the one to tell.
 pub(crate) fn run<R>(refusal: R, closure: impl FnOnce() -> R) -> R {
-    if PARKED.with_borrow(Option::is_some) {
+    if is_parked() {
         return refusal;
     }
     // libssl takes whatever lies in this thread's error queue for its own: neither side may see the other's.
@@ -28,7 +28,7 @@ pub(crate) fn run<R>(refusal: R, closure: impl FnOnce() -> R) -> R {
     match outcome {
         Ok(answer) => answer,
         Err(payload) => {
-            PARKED.with_borrow_mut(|parked| *parked = Some(payload));
+            park(payload);
             refusal
         }
     }
@@ -36,9 +36,24 @@ pub(crate) fn run<R>(refusal: R, closure: impl FnOnce() -> R) -> R {
 
 /// Goes on with the parked panic, if there is one.
 pub(crate) fn resume() {
-    if let Some(payload) = PARKED.with_borrow_mut(Option::take) {
+    let parked = PARKED.try_with(|parked| parked.borrow_mut().take());
+    if let Ok(Some(payload)) = parked {
         resume_unwind(payload);
     }
+}
+
+/// Programs in C call also while their thread ends, when the place to park is gone: then nothing is parked.
+fn is_parked() -> bool {
+    PARKED
+        .try_with(|parked| parked.borrow().is_some())
+        .unwrap_or(false)
+}
+
+fn park(payload: Box<dyn Any + Send>) {
+    // Where there is no place left the panic ends here: the refusal is all that can be told.
+    PARKED
+        .try_with(|parked| *parked.borrow_mut() = Some(payload))
+        .unwrap_or_default();
 }
 
 #[cfg(test)]

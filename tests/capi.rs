@@ -69,7 +69,10 @@ fn constants() -> BTreeMap<String, String> {
             let (_, value) = rest.split_once(" = ").expect("it has a value");
             let value = value
                 .trim_end_matches(';')
-                .replace("CookieSecret::LEN", "32")
+                .replace(
+                    "CookieSecret::LEN",
+                    &openssl_dtls::CookieSecret::LEN.to_string(),
+                )
                 .replace("u32::MAX", "4294967295u");
             found.insert(format!("ODTLS_{name}"), value);
         } else if let Some((name, rest)) = line
@@ -189,7 +192,11 @@ fn library() -> &'static Library {
         let output = Command::new(env!("CARGO"))
             .args(["rustc", "--lib", "--locked", "--features", features])
             .args(["--crate-type", "cdylib,staticlib"])
-            .args(["--", "-C", "link-arg=-Wl,-soname,libopenssl_dtls.so.0"])
+            .args([
+                "--",
+                "-C",
+                "link-arg=-Wl,-soname,libopenssl_dtls.so.0,-z,nodelete",
+            ])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", &target)
             // The sanitizer of a test run is not for the library alone.

@@ -63,7 +63,7 @@ impl World {
     fn any<T>(&mut self, objects: fn(&World) -> &Vec<*mut T>) -> *mut T {
         let index = self.random.usize(..);
         let objects = objects(self);
-        if objects.is_empty() || index % 16 == 0 {
+        if objects.is_empty() || index.is_multiple_of(16) {
             return ptr::null_mut();
         }
         objects[index % objects.len()]
@@ -316,7 +316,42 @@ impl World {
                     let endpoint = self.any(|w| &w.endpoints);
                     let mut stats =
                         odtls_endpoint_stats::from(&openssl_dtls::EndpointStats::default());
-                    match self.random.u8(..8) {
+                    match self.random.u8(..12) {
+                        4 => odtls_endpoint_set_context(endpoint, self.any(|w| &w.contexts)),
+                        5 => {
+                            let mut room = self.random.u32(..130) as socket2::socklen_t;
+                            let mut storage = [0_u8; 130];
+                            odtls_endpoint_peer_of(
+                                endpoint,
+                                handle,
+                                storage.as_mut_ptr().cast(),
+                                &raw mut room,
+                            )
+                        }
+                        6 => {
+                            let mut stats = odtls_stats::from(&openssl_dtls::Stats::default());
+                            odtls_endpoint_connection_stats(endpoint, handle, &raw mut stats)
+                        }
+                        7 => {
+                            odtls_endpoint_is_drained(endpoint);
+                            odtls_endpoint_last_error(
+                                endpoint,
+                                buffer.as_mut_ptr().cast(),
+                                buffer.len(),
+                            );
+                            odtls_result::ODTLS_OK
+                        }
+                        8 => odtls_endpoint_set_mtu(endpoint, handle, self.random.u32(..5000)),
+                        9 if self.random.u8(..4) == 0 => odtls_endpoint_refuse(endpoint, handle),
+                        10 => odtls_endpoint_export(
+                            endpoint,
+                            handle,
+                            c"EXPERIMENTAL any".as_ptr(),
+                            ptr::null(),
+                            0,
+                            buffer.as_mut_ptr(),
+                            buffer.len(),
+                        ),
                         0 => odtls_endpoint_shutdown(endpoint, self.random.u32(..)),
                         1 => odtls_endpoint_get_stats(endpoint, &raw mut stats),
                         2 => odtls_endpoint_rotate_cookie_secret(endpoint),

@@ -4,12 +4,13 @@
 //
 // Ends with 0 only if every message came back.
 
-#include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <stdexcept>
@@ -33,7 +34,12 @@ public:
         std::memcpy(&peer, found->ai_addr, peer_len);
         freeaddrinfo(found);
         descriptor_ = ::socket(peer.ss_family, SOCK_DGRAM, 0);
-        if (descriptor_ < 0 || ::connect(descriptor_, address_of_peer(), peer_len) != 0) throw std::runtime_error(std::strerror(errno));
+        if (descriptor_ < 0) throw std::runtime_error(std::strerror(errno));
+        if (::connect(descriptor_, address_of_peer(), peer_len) != 0 || ::fcntl(descriptor_, F_SETFL, O_NONBLOCK) != 0) {
+            std::string reason = std::strerror(errno);
+            ::close(descriptor_);
+            throw std::runtime_error(reason);
+        }
     }
     ~udp_socket() { ::close(descriptor_); }
     udp_socket(const udp_socket &) = delete;
@@ -45,10 +51,13 @@ public:
     // Waits for one datagram; false if none came in time.
     bool receive(dtls::bytes &datagram, int milliseconds) {
         pollfd readable{descriptor_, POLLIN, 0};
-        if (::poll(&readable, 1, milliseconds) <= 0) return false;
+        int ready = ::poll(&readable, 1, milliseconds);
+        if (ready < 0 && errno != EINTR) throw std::runtime_error(std::strerror(errno));
+        if (ready == 0) return false;
         datagram.resize(65535);
         ssize_t length = ::recv(descriptor_, datagram.data(), datagram.size(), 0);
-        if (length < 0) throw std::runtime_error(std::strerror(errno));
+        // An ICMP error can be forged: to DTLS it is as if nothing had come.
+        if (length < 0) length = 0;
         datagram.resize(static_cast<std::size_t>(length));
         return true;
     }
@@ -60,17 +69,28 @@ private:
     int descriptor_ = -1;
 };
 
+void send_all(dtls::connection &connection, udp_socket &socket) {
+    dtls::bytes datagram;
+    while (connection.take_datagram(datagram)) socket.send(datagram);
+}
+
 // One turn: sends what waits, waits for a datagram or the timer, hands it over. False if nothing came for `patience` milliseconds.
 bool turn(dtls::connection &connection, udp_socket &socket, int patience) {
     dtls::bytes datagram;
-    while (connection.take_datagram(datagram)) socket.send(datagram);
+    send_all(connection, socket);
     std::uint64_t timer = 0;
     bool has_timer = connection.timeout(timer) && timer < static_cast<std::uint64_t>(patience);
-    if (socket.receive(datagram, has_timer ? static_cast<int>(timer) : patience)) {
-        connection.handle_datagram(datagram);
-        return true;
+    try {
+        if (socket.receive(datagram, has_timer ? static_cast<int>(timer) : patience)) {
+            connection.handle_datagram(datagram);
+            return true;
+        }
+        if (has_timer) connection.handle_timeout();
+    } catch (const dtls::error &) {
+        // An alert for the peer may wait.
+        send_all(connection, socket);
+        throw;
     }
-    if (has_timer) connection.handle_timeout();
     return has_timer;
 }
 
@@ -104,8 +124,7 @@ int run(int argc, char **argv) {
         std::printf("%.*s\n", static_cast<int>(received.size()), reinterpret_cast<const char *>(received.data()));
     }
     connection.close();
-    dtls::bytes last;
-    while (connection.take_datagram(last)) socket.send(last);
+    send_all(connection, socket);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,6 +19,7 @@
 #include "openssl_dtls.h"
 
 static volatile sig_atomic_t stopping = 0;
+static unsigned long lost = 0;
 
 static void stop(int signal_number) {
     (void)signal_number;
@@ -53,6 +55,7 @@ static int open_socket(const char *address, const char *port) {
         exit(1);
     }
     freeaddrinfo(found);
+    fcntl(descriptor, F_SETFL, O_NONBLOCK);
     printf("listening on %u\n", (unsigned)ntohs(((struct sockaddr_in *)&bound)->sin_port));
     fflush(stdout);
     return descriptor;
@@ -84,15 +87,16 @@ static odtls_endpoint *make_endpoint(int argc, char **argv) {
     return endpoint;
 }
 
-/* Gives the endpoint what has arrived. */
+/* Gives the endpoint what has arrived: so much at a time that a flood does not keep the rest from its turn. */
 static void receive(odtls_endpoint *endpoint, int descriptor) {
     static uint8_t datagram[65535];
-    for (;;) {
+    int turn;
+    for (turn = 0; turn < 64; turn++) {
         struct sockaddr_storage peer;
         socklen_t peer_len = sizeof peer;
         int foreign;
         ssize_t length =
-            recvfrom(descriptor, datagram, sizeof datagram, MSG_DONTWAIT, (struct sockaddr *)&peer, &peer_len);
+            recvfrom(descriptor, datagram, sizeof datagram, 0, (struct sockaddr *)&peer, &peer_len);
         if (length < 0) {
             /* A refusal tells of a datagram sent before, and says nothing about this one. */
             if (errno == ECONNREFUSED || errno == EINTR) continue;
@@ -135,7 +139,8 @@ static void serve(odtls_endpoint *endpoint) {
     fflush(stdout);
 }
 
-/* Sends what waits. A datagram the socket does not take is lost, as on any network. */
+/* Sends what waits. A datagram the socket does not take is lost, as on any network. On a host with several addresses a server bound to all of them would say
+ * here which one to answer from: see `local` in the header. */
 static void transmit(odtls_endpoint *endpoint, int descriptor) {
     static uint8_t datagram[65535];
     size_t length;
@@ -145,7 +150,7 @@ static void transmit(odtls_endpoint *endpoint, int descriptor) {
         if (odtls_endpoint_take_datagram(endpoint, datagram, sizeof datagram, &length, (struct sockaddr *)&peer, &peer_len, NULL,
                                          NULL) != ODTLS_OK)
             return;
-        if (sendto(descriptor, datagram, length, 0, (struct sockaddr *)&peer, peer_len) < 0) perror("sendto");
+        if (sendto(descriptor, datagram, length, 0, (struct sockaddr *)&peer, peer_len) < 0) lost++;
     }
 }
 
@@ -179,6 +184,7 @@ int main(int argc, char **argv) {
         serve(endpoint);
         transmit(endpoint, descriptor);
     }
+    if (lost > 0) fprintf(stderr, "%lu datagrams were not taken by the socket\n", lost);
     odtls_endpoint_free(endpoint);
     close(descriptor);
     return 0;

@@ -59,7 +59,7 @@ const V6: SocketAddr = SocketAddr::V6(std::net::SocketAddrV6::new(
     0,
 ));
 
-/// Writes `value` to C, its length included.
+/// Writes `value` to C, its length included. If it does not fit the length that is needed is written, and nothing else.
 ///
 /// # Safety
 ///
@@ -77,13 +77,13 @@ pub(super) unsafe fn write(
     let size = usize::try_from(value.len()).unwrap_or(usize::MAX);
     // SAFETY: the caller's contract.
     let out = unsafe { super::handle::buffer(address.cast(), room) }?;
+    // SAFETY: not null, and the caller's contract.
+    unsafe { length.write(value.len() as socklen_t) };
     let Some(out) = out.get_mut(..size) else {
         return Err(odtls_result::ODTLS_BUFFER_TOO_SMALL);
     };
     // SAFETY: socket2 keeps `size` bytes there, and `out` has as many.
     unsafe { core::ptr::copy_nonoverlapping(value.as_ptr().cast(), out.as_mut_ptr(), size) };
-    // SAFETY: not null, and the caller's contract.
-    unsafe { length.write(value.len() as socklen_t) };
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
 use crate::stats::Stats;
 use crate::sys::ffi::SSL;
-use crate::types::{AddressProof, CloseReason, Event};
+use crate::types::{AddressProof, CloseReason, Event, Mtu};
 
 /// One DTLS connection with one peer.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ pub struct odtls_stats {
     pub drops: u64,
 }
 
-// SAFETY: `repr(C)`, starts with a `usize`, numbers only, without padding.
+// SAFETY: `repr(C)`, starts with a `usize`, numbers only.
 unsafe impl Options for odtls_stats {
     const DEFAULT: Self = odtls_stats {
         size: 0,
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn odtls_connection_server_new(
 /// Takes one datagram from the peer. A failure ends the connection: take its last datagrams and free it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_handle_datagram(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
     datagram: *const u8,
     datagram_len: usize,
 ) -> odtls_result {
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn odtls_connection_handle_datagram(
 /// Copies the next datagram to send; `ODTLS_NOTHING` if there is none. One that does not fit stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_take_datagram(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
     datagram: *mut u8,
     size: usize,
     length: *mut usize,
@@ -271,7 +271,7 @@ pub unsafe extern "C" fn odtls_connection_timeout(
 /// Tells the connection that time went by. Early calls do nothing; a failure ends it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_handle_timeout(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for objects.
@@ -285,7 +285,7 @@ pub unsafe extern "C" fn odtls_connection_handle_timeout(
 /// The next event; `ODTLS_NOTHING` if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_poll_event(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
     event: *mut odtls_event,
 ) -> odtls_result {
     guarded(|| {
@@ -330,7 +330,7 @@ pub(super) fn close_reason(reason: CloseReason) -> c_int {
 /// Sends `message` as one record in one datagram, which waits to be taken.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_send(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
     message: *const u8,
     message_len: usize,
 ) -> odtls_result {
@@ -349,7 +349,7 @@ pub unsafe extern "C" fn odtls_connection_send(
 /// Copies the next message; `ODTLS_NOTHING` if there is none. One that does not fit stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_recv(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
     message: *mut u8,
     size: usize,
     length: *mut usize,
@@ -385,11 +385,84 @@ pub(super) unsafe fn write_received(
     result
 }
 
+/// Changes the largest datagram from now on, in bytes of UDP payload: 256 to 4096.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_set_mtu(
+    connection: *mut odtls_connection,
+    mtu: u32,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = &unsafe { object(connection) }?.0;
+        let set = object.lock()?.connection.set_mtu(parse_mtu(mtu)?);
+        set.map_err(|error| object.failed(error))
+    })
+}
+
+pub(super) fn parse_mtu(mtu: u32) -> Result<Mtu, odtls_result> {
+    Mtu::new(usize::try_from(mtu).unwrap_or(usize::MAX)).map_err(failed)
+}
+
+/// Ends an established connection with a fatal alert instead of close_notify, which waits to be taken.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_refuse(
+    connection: *mut odtls_connection,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        unsafe { object(connection) }?.0.lock()?.connection.refuse();
+        Ok(())
+    })
+}
+
+/// Fills `out` with keying material of an established connection (RFC 5705). A null `context` is not the same as one of no bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_export(
+    connection: *const odtls_connection,
+    label: *const c_char,
+    context: *const u8,
+    context_len: usize,
+    out: *mut u8,
+    size: usize,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = &unsafe { object(connection) }?.0;
+        let conn = object.lock()?;
+        // SAFETY: the header's contract for strings, bytes and buffers.
+        unsafe { export(&conn.connection, label, (context, context_len), (out, size)) }
+    })
+}
+
+/// Exports keying material of `connection`.
+///
+/// # Safety
+///
+/// As [`string`], [`bytes`] and [`buffer`].
+pub(super) unsafe fn export(
+    connection: &Connection,
+    label: *const c_char,
+    (context, context_len): (*const u8, usize),
+    (out, size): (*mut u8, usize),
+) -> Result<(), odtls_result> {
+    // SAFETY: the caller's contract.
+    let label = unsafe { string(label) }?.ok_or(odtls_result::ODTLS_NULL_POINTER)?;
+    let context = if context.is_null() {
+        None
+    } else {
+        // SAFETY: the caller's contract.
+        Some(unsafe { bytes(context, context_len) }?)
+    };
+    // SAFETY: the caller's contract.
+    let out = unsafe { buffer(out, size) }?;
+    connection
+        .export_keying_material(out, label, context)
+        .map_err(failed)
+}
+
 /// Ends the connection from this side: one close_notify waits to be taken if it was established.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn odtls_connection_close(
-    connection: *const odtls_connection,
-) -> odtls_result {
+pub unsafe extern "C" fn odtls_connection_close(connection: *mut odtls_connection) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for objects.
         unsafe { object(connection) }?.0.lock()?.connection.close();
@@ -400,7 +473,7 @@ pub unsafe extern "C" fn odtls_connection_close(
 /// Gives libssl's record buffers back until the connection is used again: for idle connections.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_release_buffers(
-    connection: *const odtls_connection,
+    connection: *mut odtls_connection,
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for objects.
@@ -456,6 +529,18 @@ pub unsafe extern "C" fn odtls_connection_mtu(connection: *const odtls_connectio
     unsafe { ask(connection, 0, |connection| connection.mtu().bytes()) }
 }
 
+/// Whether an earlier session was resumed: 1 or 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_connection_is_resumed(connection: *const odtls_connection) -> c_int {
+    let resumed = |connection: &Connection| {
+        connection
+            .handshake_info()
+            .is_some_and(HandshakeInfo::is_resumed)
+    };
+    // SAFETY: the header's contract for objects.
+    unsafe { ask(connection, false, resumed) }.into()
+}
+
 /// Whether `datagram` begins a new handshake of a peer that started anew, and is for the listener: 1 or 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_starts_new_handshake(
@@ -504,6 +589,8 @@ pub const ODTLS_INFO_VERIFIED_NAME: c_int = 3;
 pub const ODTLS_INFO_SERVER_NAME: c_int = 4;
 /// The pre-shared key identity that was used.
 pub const ODTLS_INFO_PSK_IDENTITY: c_int = 5;
+/// The application protocol that was agreed on (ALPN).
+pub const ODTLS_INFO_APPLICATION_PROTOCOL: c_int = 6;
 
 /// Copies a fact of the completed handshake, without a zero byte at the end: `what` is `ODTLS_INFO_...`. `ODTLS_NOTHING` if there is none.
 #[unsafe(no_mangle)]
@@ -542,6 +629,7 @@ pub(super) fn fact(info: &HandshakeInfo, what: c_int) -> Result<Vec<u8>, odtls_r
         ODTLS_INFO_VERIFIED_NAME => text(info.verified_name()),
         ODTLS_INFO_SERVER_NAME => text(info.server_name()),
         ODTLS_INFO_PSK_IDENTITY => info.psk_identity().map(<[u8]>::to_vec),
+        ODTLS_INFO_APPLICATION_PROTOCOL => info.application_protocol().map(<[u8]>::to_vec),
         _ => return Err(odtls_result::ODTLS_INVALID_ARGUMENT),
     }
     .ok_or(odtls_result::ODTLS_NOTHING)

@@ -82,7 +82,7 @@ pub struct odtls_transport_options {
     pub send_queue: usize,
 }
 
-// SAFETY: `repr(C)`, starts with a `usize`, numbers only, and its fields leave no padding.
+// SAFETY: `repr(C)`, starts with a `usize`, numbers only.
 unsafe impl Options for odtls_transport_options {
     const DEFAULT: Self = odtls_transport_options {
         size: 0,
@@ -155,7 +155,7 @@ pub struct odtls_context_options {
     pub security_level_plus_one: u32,
 }
 
-// SAFETY: `repr(C)`, starts with a `usize`; numbers and pointers only, for which zero is null; the four last fields fill two words.
+// SAFETY: `repr(C)`, starts with a `usize`; numbers and pointers only, for which zero is null.
 unsafe impl Options for odtls_context_options {
     const DEFAULT: Self = odtls_context_options {
         size: 0,
@@ -196,12 +196,14 @@ pub unsafe extern "C" fn odtls_context_new(
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for options.
-        let options = unsafe { options::read(options) }?;
-        let lookup = options.psk_lookup.map(|find| Lookup {
-            find,
-            data: options.psk_lookup_data,
-            free: options.psk_lookup_free,
-        });
+        let read = unsafe { options::read(options) }?;
+        // Freed from here on, whatever becomes of the rest.
+        let data = LookupData {
+            data: read.known.psk_lookup_data,
+            free: read.known.psk_lookup_free,
+        };
+        let options = read.complete()?;
+        let lookup = options.psk_lookup.map(|find| Lookup { find, data });
         let context = required(context)?;
         // SAFETY: the header's contract for the pointers in the options.
         let made = unsafe { build(parse_role(role)?, &options, lookup) }?;
@@ -223,7 +225,7 @@ pub unsafe extern "C" fn odtls_context_adopt(
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for options.
-        let transport = transport_config(&unsafe { options::read(transport) }?)?;
+        let transport = transport_config(&unsafe { options::read(transport) }?.complete()?)?;
         let context = required(context)?;
         required(ssl_ctx)?;
         // SAFETY: not null, and the header's contract: a valid SSL_CTX of this libssl. `to_owned` takes a reference of its own.
@@ -260,16 +262,21 @@ pub(super) fn parse_role(role: c_int) -> Result<Role, odtls_result> {
 /// A look-up in C, with its data.
 struct Lookup {
     find: unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut u8, usize) -> c_int,
+    data: LookupData,
+}
+
+/// The data of a look-up, which is freed once.
+struct LookupData {
     data: *mut c_void,
     free: odtls_free,
 }
 
-// SAFETY: the header asks that the look-up and its data can be used by any thread.
-unsafe impl Send for Lookup {}
-// SAFETY: as above, by several at once.
-unsafe impl Sync for Lookup {}
+// SAFETY: the header asks that the look-up and its data can be used, and freed, by any thread.
+unsafe impl Send for LookupData {}
+// SAFETY: as above, used by several at once.
+unsafe impl Sync for LookupData {}
 
-impl Drop for Lookup {
+impl Drop for LookupData {
     fn drop(&mut self) {
         if let Some(free) = self.free {
             // SAFETY: the header's contract: called once, with its data.
@@ -284,7 +291,7 @@ const MAX_KEY: usize = 512;
 impl Lookup {
     fn key(&self, identity: &[u8]) -> Result<Option<PskKey>, String> {
         let mut key = Zeroizing::new([0_u8; MAX_KEY]);
-        let (data, from, room) = (self.data, identity.as_ptr(), key.len());
+        let (data, from, room) = (self.data.data, identity.as_ptr(), key.len());
         // SAFETY: the header's contract: reads the identity, writes at most `room` bytes.
         let answer = unsafe { (self.find)(data, from, identity.len(), key.as_mut_ptr(), room) };
         match usize::try_from(answer) {
@@ -421,7 +428,7 @@ unsafe fn common<R>(
         builder = builder.security_level(level);
     }
     // SAFETY: the caller's contract.
-    let transport = unsafe { options::read(options.transport) }?;
+    let transport = unsafe { options::read(options.transport) }?.complete()?;
     Ok(builder.transport(transport_config(&transport)?))
 }
 

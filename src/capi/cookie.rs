@@ -55,7 +55,7 @@ pub unsafe extern "C" fn odtls_cookie_ring_new_shared(
 
 /// Makes cookies with a new random secret from now on; those of the one before stay good until they expire.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn odtls_cookie_ring_rotate(ring: *const odtls_cookie_ring) -> odtls_result {
+pub unsafe extern "C" fn odtls_cookie_ring_rotate(ring: *mut odtls_cookie_ring) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for objects.
         let ring = unsafe { object(ring) }?;
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn odtls_cookie_ring_rotate(ring: *const odtls_cookie_ring
 /// As [`odtls_cookie_ring_rotate`], with a secret that several servers share.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_cookie_ring_rotate_shared(
-    ring: *const odtls_cookie_ring,
+    ring: *mut odtls_cookie_ring,
     secret: *const u8,
     secret_len: usize,
 ) -> odtls_result {

@@ -9,8 +9,8 @@ use foreign_types::ForeignTypeRef as _;
 use super::address::{self, sockaddr};
 use super::connection::{
     ODTLS_EVENT_CLOSED, ODTLS_EVENT_CONNECTED, ODTLS_EVENT_FAILED, ODTLS_EVENT_MTU_CHANGED,
-    ODTLS_EVENT_READABLE, close_reason, fact, milliseconds_until, odtls_event, odtls_stats,
-    parse_name, write_received,
+    ODTLS_EVENT_READABLE, close_reason, export, fact, milliseconds_until, odtls_event, odtls_stats,
+    parse_mtu, parse_name, write_received,
 };
 use super::context::odtls_context;
 use super::cookie::odtls_cookie_ring;
@@ -75,7 +75,7 @@ pub struct odtls_endpoint_options {
     pub hand_out_foreign: u32,
 }
 
-// SAFETY: `repr(C)`, starts with a `usize`, numbers only, and its eight last fields fill four words.
+// SAFETY: `repr(C)`, starts with a `usize`, numbers only.
 unsafe impl Options for odtls_endpoint_options {
     const DEFAULT: Self = odtls_endpoint_options {
         size: 0,
@@ -146,7 +146,7 @@ pub struct odtls_endpoint_stats {
     pub queued_receive_bytes: u64,
 }
 
-// SAFETY: `repr(C)`, starts with a `usize`, numbers only, without padding.
+// SAFETY: `repr(C)`, starts with a `usize`, numbers only.
 unsafe impl Options for odtls_endpoint_stats {
     const DEFAULT: Self = odtls_endpoint_stats {
         size: 0,
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn odtls_endpoint_new(
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for options.
-        let options = unsafe { options::read(options) }?;
+        let options = unsafe { options::read(options) }?.complete()?;
         let out = required(endpoint)?;
         let endpoint = Endpoint::new(config(&options)?).map_err(failed)?;
         let outgoing = None;
@@ -291,7 +291,7 @@ fn config(options: &odtls_endpoint_options) -> Result<EndpointConfig, odtls_resu
 /// Accepts peers from now on, on `context` and with cookies of `ring`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_set_server(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     context: *const odtls_context,
     ring: *const odtls_cookie_ring,
 ) -> odtls_result {
@@ -313,7 +313,7 @@ pub unsafe extern "C" fn odtls_endpoint_set_server(
 /// Accepts peers on another context from now on; connections that exist keep theirs.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_set_context(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     context: *const odtls_context,
 ) -> odtls_result {
     guarded(|| {
@@ -329,7 +329,7 @@ pub unsafe extern "C" fn odtls_endpoint_set_context(
 /// Makes cookies with a new random secret from now on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_rotate_cookie_secret(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for objects.
@@ -342,7 +342,7 @@ pub unsafe extern "C" fn odtls_endpoint_rotate_cookie_secret(
 /// Opens a connection to `peer`, as `odtls_connection_client_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_connect(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     context: *const odtls_context,
     peer: *const sockaddr,
     peer_len: socket2::socklen_t,
@@ -376,7 +376,7 @@ pub unsafe extern "C" fn odtls_endpoint_connect(
 /// generator that fails; the endpoint goes on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_handle_datagram(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     peer: *const sockaddr,
     peer_len: socket2::socklen_t,
     local: *const sockaddr,
@@ -411,12 +411,13 @@ pub unsafe extern "C" fn odtls_endpoint_handle_datagram(
     })
 }
 
-/// Copies the next datagram to send, and where to; `ODTLS_NOTHING` if there is none. One that does not fit stays.
+/// Copies the next datagram to send, and where to; `ODTLS_NOTHING` if there is none. One that does not fit stays, and is lost if the endpoint is drained
+/// before it is taken.
 ///
 /// `*peer_len` is the room on the way in. `local`, which may be null, is the address to send from: `*local_len` is written 0 if any will do.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_take_datagram(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     datagram: *mut u8,
     size: usize,
     length: *mut usize,
@@ -463,7 +464,7 @@ struct Way {
     local_len: *mut socket2::socklen_t,
 }
 
-/// Copies a datagram and its way: all of it, or nothing but the length that is needed.
+/// Copies a datagram and its way. If one of the three does not fit the lengths that are needed are written, of all of them.
 ///
 /// # Safety
 ///
@@ -474,18 +475,23 @@ unsafe fn copy_datagram(
     (datagram, size, length): (*mut u8, usize, *mut usize),
     way: Way,
 ) -> Result<(), odtls_result> {
+    required(length)?;
+    required(way.peer_len)?;
+    let wants_local = !way.local.is_null() || !way.local_len.is_null();
     // SAFETY: the caller's contract.
-    unsafe { address::write(path.peer, way.peer, way.peer_len) }?;
-    if !way.local.is_null() {
-        match path.local {
-            // SAFETY: the caller's contract.
-            Some(ip) => unsafe { address::write((ip, 0).into(), way.local, way.local_len) }?,
-            // SAFETY: not null, and the caller's contract.
-            None => unsafe { required(way.local_len)?.write(0) },
-        }
-    }
+    let peer = unsafe { address::write(path.peer, way.peer, way.peer_len) };
+    let local = match path.local {
+        // SAFETY: the caller's contract.
+        Some(ip) if wants_local => unsafe {
+            address::write((ip, 0).into(), way.local, way.local_len)
+        },
+        // SAFETY: not null, and the caller's contract.
+        None if wants_local => required(way.local_len).map(|length| unsafe { length.write(0) }),
+        _ => Ok(()),
+    };
     // SAFETY: the caller's contract.
-    unsafe { copy_out(contents, datagram, size, length) }
+    let copied = unsafe { copy_out(contents, datagram, size, length) };
+    peer.and(local).and(copied)
 }
 
 /// Milliseconds until `odtls_endpoint_handle_timeout` is due, rounded up; `ODTLS_NOTHING` if it is not.
@@ -511,7 +517,7 @@ pub unsafe extern "C" fn odtls_endpoint_timeout(
 /// Tells the endpoint that time went by. Early calls do nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_handle_timeout(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
 ) -> odtls_result {
     guarded(|| {
         // SAFETY: the header's contract for objects.
@@ -527,7 +533,7 @@ pub unsafe extern "C" fn odtls_endpoint_handle_timeout(
 /// The next event, and whose it is; `ODTLS_NOTHING` if there is none. The text of a failure is the endpoint's last error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_poll_event(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     handle: *mut u64,
     event: *mut odtls_event,
 ) -> odtls_result {
@@ -561,7 +567,7 @@ pub unsafe extern "C" fn odtls_endpoint_poll_event(
 /// Sends `message` to the peer of a connection as one record in one datagram.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_send(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     handle: u64,
     message: *const u8,
     message_len: usize,
@@ -582,7 +588,7 @@ pub unsafe extern "C" fn odtls_endpoint_send(
 /// Copies the next message of a connection; `ODTLS_NOTHING` if there is none. One that does not fit stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_recv(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     handle: u64,
     message: *mut u8,
     size: usize,
@@ -602,10 +608,65 @@ pub unsafe extern "C" fn odtls_endpoint_recv(
     })
 }
 
+/// Changes the largest datagram of a connection from now on, as `odtls_connection_set_mtu`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_endpoint_set_mtu(
+    endpoint: *mut odtls_endpoint,
+    handle: u64,
+    mtu: u32,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        let object = unsafe { self::object(endpoint) }.map(|endpoint| &endpoint.0)?;
+        let mtu = parse_mtu(mtu)?;
+        let set = object
+            .lock()?
+            .endpoint
+            .set_mtu(ConnectionHandle::from_bits(handle), mtu);
+        set.map_err(|error| object.failed(error))
+    })
+}
+
+/// Ends an established connection with a fatal alert instead of close_notify.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_endpoint_refuse(
+    endpoint: *mut odtls_endpoint,
+    handle: u64,
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the header's contract for objects.
+        unsafe { object(endpoint) }?
+            .0
+            .lock()?
+            .endpoint
+            .refuse(ConnectionHandle::from_bits(handle));
+        Ok(())
+    })
+}
+
+/// Fills `out` with keying material of a connection, as `odtls_connection_export`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn odtls_endpoint_export(
+    endpoint: *const odtls_endpoint,
+    handle: u64,
+    label: *const c_char,
+    context: *const u8,
+    context_len: usize,
+    out: *mut u8,
+    size: usize,
+) -> odtls_result {
+    // SAFETY: the header's contract for strings, bytes and buffers.
+    let fill = |connection: &Connection| unsafe {
+        export(connection, label, (context, context_len), (out, size))
+    };
+    // SAFETY: the header's contract for objects.
+    unsafe { look_at(endpoint, handle, fill) }
+}
+
 /// Closes a connection: one close_notify waits to be taken if it was established.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_close(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     handle: u64,
 ) -> odtls_result {
     guarded(|| {
@@ -622,7 +683,7 @@ pub unsafe extern "C" fn odtls_endpoint_close(
 /// Drops what an ended connection left to be received.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_forget(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     handle: u64,
 ) -> odtls_result {
     guarded(|| {
@@ -751,7 +812,7 @@ pub unsafe extern "C" fn odtls_endpoint_ssl(
 /// another connection lives.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_rebind(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     handle: u64,
     peer: *const sockaddr,
     peer_len: socket2::socklen_t,
@@ -772,7 +833,7 @@ pub unsafe extern "C" fn odtls_endpoint_rebind(
 /// Refuses new peers, closes every connection, and lets what waits be taken for `drain_ms` at most.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_endpoint_shutdown(
-    endpoint: *const odtls_endpoint,
+    endpoint: *mut odtls_endpoint,
     drain_ms: u32,
 ) -> odtls_result {
     guarded(|| {
@@ -791,7 +852,7 @@ pub unsafe extern "C" fn odtls_endpoint_is_drained(endpoint: *const odtls_endpoi
     let asked = guarded(|| {
         // SAFETY: the header's contract for objects.
         let ends = unsafe { object(endpoint) }?.0.lock()?;
-        drained = ends.outgoing.is_none() && ends.endpoint.is_drained();
+        drained = ends.endpoint.is_drained();
         Ok(())
     });
     (asked == odtls_result::ODTLS_OK && drained).into()

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::error::Error as StdError;
 
 use super::handle::{Object, buffer};
-use crate::error::{ConfigError, ConnectError, CookieError, Error, RebindError, SendError};
+use crate::error::{
+    ConfigError, ConnectError, CookieError, Error, ExportError, RebindError, SendError,
+};
 
 macro_rules! results {
     ($($(#[doc = $doc:literal])+ $name:ident = $value:literal, $text:literal;)+) => {
@@ -189,6 +191,15 @@ impl Failure for ConnectError {
     }
 }
 
+impl Failure for ExportError {
+    fn result(&self) -> odtls_result {
+        match self {
+            ExportError::NotEstablished => odtls_result::ODTLS_NOT_ESTABLISHED,
+            ExportError::NoSrtpProfile | ExportError::OpenSsl(_) => odtls_result::ODTLS_PROTOCOL,
+        }
+    }
+}
+
 impl Failure for RebindError {
     fn result(&self) -> odtls_result {
         match self {
@@ -215,13 +226,48 @@ pub(super) fn text_of(error: &dyn StdError) -> String {
     text
 }
 
+/// A thread's last failure.
+struct Last {
+    text: String,
+    /// Whether the text was written since [`forget_freshness`].
+    is_fresh: bool,
+}
+
 thread_local! {
-    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+    static LAST: RefCell<Last> = const {
+        RefCell::new(Last {
+            text: String::new(),
+            is_fresh: false,
+        })
+    };
+}
+
+/// Runs `look` on this thread's last failure, unless the thread is ending and has none any more.
+fn with_last<R>(look: impl FnOnce(&mut Last) -> R) -> Option<R> {
+    LAST.try_with(|last| look(&mut last.borrow_mut())).ok()
 }
 
 /// Keeps `text` as this thread's last failure.
 pub(super) fn remember(text: String) {
-    LAST.with_borrow_mut(|last| *last = text);
+    // A thread that is ending remembers nothing.
+    with_last(|last| {
+        last.text = text;
+        last.is_fresh = true;
+    })
+    .unwrap_or_default();
+}
+
+/// A call begins: what the last one said is not about it.
+pub(super) fn forget_freshness() {
+    with_last(|last| last.is_fresh = false).unwrap_or_default();
+}
+
+/// A call ended with `result`: if it said nothing more, its short text is what there is to say.
+pub(super) fn remember_result(result: odtls_result) {
+    let is_failure = !matches!(result, odtls_result::ODTLS_OK | odtls_result::ODTLS_NOTHING);
+    if is_failure && with_last(|last| last.is_fresh) == Some(false) {
+        remember(result.text().to_string_lossy().into_owned());
+    }
 }
 
 /// Remembers `error` where there is no object to remember it, and answers its code.
@@ -234,7 +280,7 @@ pub(super) fn failed<E: Failure>(error: E) -> odtls_result {
 /// without that byte.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_last_error(text: *mut c_char, size: usize) -> usize {
-    let last = LAST.with_borrow(Clone::clone);
+    let last = with_last(|last| last.text.clone()).unwrap_or_default();
     // SAFETY: the header's contract for a text buffer.
     unsafe { copy_text(&last, text, size) }
 }

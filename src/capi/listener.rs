@@ -58,7 +58,7 @@ pub unsafe extern "C" fn odtls_listener_new(
 /// `connection` is written for `ODTLS_INCOMING_CONNECTION` and `ODTLS_INCOMING_REFUSED` only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_listener_handle_datagram(
-    listener: *const odtls_listener,
+    listener: *mut odtls_listener,
     peer: *const sockaddr,
     peer_len: socket2::socklen_t,
     datagram: *const u8,
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn odtls_listener_handle_datagram(
 /// Copies the HelloVerifyRequest of the last call, to be sent to its peer; `ODTLS_NOTHING` if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_listener_take_reply(
-    listener: *const odtls_listener,
+    listener: *mut odtls_listener,
     datagram: *mut u8,
     size: usize,
     length: *mut usize,

@@ -3,7 +3,7 @@
 //! `src/capi/openssl_dtls.h` is the header and the reference; `openssl_dtls.hpp` wraps it for C++. Built by
 //!
 //! ```sh
-//! cargo rustc --release --features capi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libopenssl_dtls.so.0
+//! cargo rustc --release --features capi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libopenssl_dtls.so.0,-z,nodelete
 //! ```
 //!
 //! The grammar: objects are opaque, made by `_new` and freed by `_free`. Every function answers an [`odtls_result`]. Outputs come last and are

@@ -12,9 +12,13 @@
  *  - Bytes, strings (UTF-8) and addresses are copied; nothing is kept past the call. Addresses are sockaddr_in or sockaddr_in6.
  *  - Structs begin with `size`, which the caller sets to sizeof of the struct; all zeroes behind it are the defaults. So an older program runs with a newer
  *    library.
- *  - An object is used by one thread at a time. A call that meets another one, from another thread or from a callback, is answered ODTLS_BUSY. Contexts and
- *    cookie rings can be used by any number of threads. Freeing an object while it is used is undefined.
- *  - A panic inside the library is ODTLS_PANIC and never leaves it.
+ *  - `const` means that a call changes nothing that a program could see. An object is used by one thread at a time all the same: a call that meets another
+ *    one, from another thread or from a callback, is answered ODTLS_BUSY (functions that answer no odtls_result answer 0 or NULL). Contexts and cookie rings can
+ *    be used by any number of threads. Freeing an object while it is used, from a callback as well, is undefined.
+ *  - Callbacks must return: a C++ exception or a longjmp that leaves one is undefined. They run on whatever thread made the call that led to them.
+ *  - A panic inside the library is ODTLS_PANIC and never leaves it; a connection that was at work is over, everything else goes on.
+ *  - Never unload the library (dlclose) once it was used: libcrypto keeps functions of it for the life of the process. Link it with -z nodelete, as its
+ *    instructions say, and it stays.
  *  - Time is the system's monotonic clock, read inside.
  */
 #ifndef OPENSSL_DTLS_H
@@ -44,9 +48,9 @@ typedef enum odtls_result {
     ODTLS_NULL_POINTER = 2,
     ODTLS_INVALID_ARGUMENT = 3,
     ODTLS_BUSY = 4,                 /* the object is used by another call */
-    ODTLS_PANIC = 5,                /* the object can only be freed */
+    ODTLS_PANIC = 5,                /* of the library, or of a callback in Rust */
     ODTLS_BUFFER_TOO_SMALL = 6,
-    ODTLS_STALE_HANDLE = 7,         /* no connection has this handle any more */
+    ODTLS_STALE_HANDLE = 7,         /* no connection has this handle any more; asked of facts only */
     ODTLS_CONFIG = 8,               /* a configuration that cannot work; the text says why */
     ODTLS_RANDOM = 9,               /* the random generator failed */
     ODTLS_LIMIT = 10,               /* a limit of the endpoint refuses it */
@@ -104,11 +108,12 @@ typedef struct odtls_context odtls_context;
 #define ODTLS_DANGEROUS_NO_NAME_CHECK 2u   /* any name of a trusted certificate is taken */
 #define ODTLS_DANGEROUS_ALLOW_DTLS1_0 4u
 
-/* Finds the key of an identity: writes at most `room` bytes to `key` and answers how many; 0 for an unknown identity, negative if the look-up failed. Runs
+/* Finds the key of an identity: writes at most `room` bytes to `key` and answers exactly how many; 0 for an unknown identity, negative if the look-up failed. Runs
  * inside the handshake, on the thread that called; any thread may call it, several at once. */
 typedef int (*odtls_psk_lookup)(void *data, const uint8_t *identity, size_t identity_len, uint8_t *key, size_t room);
 
-/* Frees the data of a callback: called once, when the last context or connection that holds it goes, or the context cannot be made. */
+/* Frees the data of a callback: called once, on any thread, inside whatever call lets the last context or connection that holds it go, or in
+ * odtls_context_new if no context comes of it. Only if the options themselves cannot be read, by their `size`, nothing is freed. */
 typedef void (*odtls_free)(void *data);
 
 /* How connections use the network. 0 is the default of each. */
@@ -157,7 +162,8 @@ typedef struct odtls_context_options {
 odtls_result odtls_context_new(int role, const odtls_context_options *options, odtls_context **context);
 
 /* Adopts an SSL_CTX made for DTLS: takes a reference, uses all that is set on it, never modifies it. Do not modify it yourself from then on. The text of the
- * last failure says why one is refused. `transport` may be NULL. */
+ * last failure says why one is refused. `transport` may be NULL. Callbacks of yours on it (verification, info, messages, PSK, ALPN, not those for cookies) run
+ * on SSLs that this library made, which have none of your ex_data on them: also here already, in a trial handshake, and on any thread that makes a call. */
 odtls_result odtls_context_adopt(SSL_CTX *ssl_ctx, int role, const odtls_transport_options *transport, odtls_context **context);
 
 /* The SSL_CTX of a context, for reading; lives as long as the context. */
@@ -180,8 +186,8 @@ odtls_result odtls_cookie_ring_new(odtls_cookie_ring **ring);
 odtls_result odtls_cookie_ring_new_shared(const uint8_t *secret, size_t secret_len, odtls_cookie_ring **ring);
 
 /* A new secret from now on; cookies of the one before stay good until they expire. */
-odtls_result odtls_cookie_ring_rotate(const odtls_cookie_ring *ring);
-odtls_result odtls_cookie_ring_rotate_shared(const odtls_cookie_ring *ring, const uint8_t *secret, size_t secret_len);
+odtls_result odtls_cookie_ring_rotate(odtls_cookie_ring *ring);
+odtls_result odtls_cookie_ring_rotate_shared(odtls_cookie_ring *ring, const uint8_t *secret, size_t secret_len);
 
 void odtls_cookie_ring_free(odtls_cookie_ring *ring);
 
@@ -236,27 +242,38 @@ odtls_result odtls_connection_server_new(const odtls_context *context, const str
                                          odtls_connection **connection);
 
 /* A failure is the end of the connection: take its last datagrams and free it. Bad and forged datagrams are no failures. */
-odtls_result odtls_connection_handle_datagram(const odtls_connection *connection, const uint8_t *datagram, size_t datagram_len);
+odtls_result odtls_connection_handle_datagram(odtls_connection *connection, const uint8_t *datagram, size_t datagram_len);
 
-odtls_result odtls_connection_take_datagram(const odtls_connection *connection, uint8_t *datagram, size_t size, size_t *length);
+odtls_result odtls_connection_take_datagram(odtls_connection *connection, uint8_t *datagram, size_t size, size_t *length);
 
 /* Milliseconds until odtls_connection_handle_timeout is due, rounded up. */
 odtls_result odtls_connection_timeout(const odtls_connection *connection, uint64_t *milliseconds);
-odtls_result odtls_connection_handle_timeout(const odtls_connection *connection);
+odtls_result odtls_connection_handle_timeout(odtls_connection *connection);
 
-odtls_result odtls_connection_poll_event(const odtls_connection *connection, odtls_event *event);
+odtls_result odtls_connection_poll_event(odtls_connection *connection, odtls_event *event);
 
 /* One message is one record in one datagram. */
-odtls_result odtls_connection_send(const odtls_connection *connection, const uint8_t *message, size_t message_len);
-odtls_result odtls_connection_recv(const odtls_connection *connection, uint8_t *message, size_t size, size_t *length);
+odtls_result odtls_connection_send(odtls_connection *connection, const uint8_t *message, size_t message_len);
+odtls_result odtls_connection_recv(odtls_connection *connection, uint8_t *message, size_t size, size_t *length);
 
-odtls_result odtls_connection_close(const odtls_connection *connection);
-odtls_result odtls_connection_release_buffers(const odtls_connection *connection);
+/* Changes the largest datagram from now on: 256 to 4096 bytes of UDP payload. */
+odtls_result odtls_connection_set_mtu(odtls_connection *connection, uint32_t mtu);
+
+/* Ends an established connection with a fatal alert instead of close_notify: for programs that judge the peer after the handshake. */
+odtls_result odtls_connection_refuse(odtls_connection *connection);
+
+/* Fills `out` with keying material that only both ends can know (RFC 5705). `context` may be NULL, which is not the same as no bytes. */
+odtls_result odtls_connection_export(const odtls_connection *connection, const char *label, const uint8_t *context, size_t context_len, uint8_t *out,
+                                     size_t size);
+
+odtls_result odtls_connection_close(odtls_connection *connection);
+odtls_result odtls_connection_release_buffers(odtls_connection *connection);
 
 /* 1 or 0; 0 for a null or busy connection. */
 int odtls_connection_is_established(const odtls_connection *connection);
 int odtls_connection_is_closed(const odtls_connection *connection);
 int odtls_connection_is_closed_by_peer(const odtls_connection *connection);
+int odtls_connection_is_resumed(const odtls_connection *connection);
 int odtls_connection_starts_new_handshake(const odtls_connection *connection, const uint8_t *datagram, size_t datagram_len);
 
 /* Bytes; 0 for a null or busy connection. */
@@ -272,6 +289,7 @@ odtls_result odtls_connection_stats(const odtls_connection *connection, odtls_st
 #define ODTLS_INFO_VERIFIED_NAME 3
 #define ODTLS_INFO_SERVER_NAME 4
 #define ODTLS_INFO_PSK_IDENTITY 5
+#define ODTLS_INFO_APPLICATION_PROTOCOL 6 /* by ALPN */
 odtls_result odtls_connection_info(const odtls_connection *connection, int what, uint8_t *value, size_t size, size_t *length);
 
 /* The SSL, for reading what this header does not have, until the next call on the connection; NULL where libssl no longer serves it. */
@@ -295,10 +313,10 @@ typedef struct odtls_listener odtls_listener;
 odtls_result odtls_listener_new(const odtls_context *context, const odtls_cookie_ring *ring, odtls_listener **listener);
 
 /* Takes a datagram of a peer without a connection. `connection` is written, and the caller's to free, with CONNECTION and REFUSED. */
-odtls_result odtls_listener_handle_datagram(const odtls_listener *listener, const struct sockaddr *peer, socklen_t peer_len, const uint8_t *datagram,
+odtls_result odtls_listener_handle_datagram(odtls_listener *listener, const struct sockaddr *peer, socklen_t peer_len, const uint8_t *datagram,
                                             size_t datagram_len, int *incoming, odtls_connection **connection);
 
-odtls_result odtls_listener_take_reply(const odtls_listener *listener, uint8_t *datagram, size_t size, size_t *length);
+odtls_result odtls_listener_take_reply(odtls_listener *listener, uint8_t *datagram, size_t size, size_t *length);
 
 size_t odtls_listener_last_error(const odtls_listener *listener, char *text, size_t size);
 void odtls_listener_free(odtls_listener *listener);
@@ -320,7 +338,7 @@ typedef struct odtls_endpoint_options {
     size_t max_half_open_per_prefix;   /* of one network (512) */
     size_t max_send_bytes;             /* of datagrams that wait, of all connections (64 MiB) */
     size_t max_receive_bytes;          /* of messages that wait, of all connections (64 MiB) */
-    size_t max_replies;                /* HelloVerifyRequests that wait (256) */
+    size_t max_replies;                /* HelloVerifyRequests that wait (1,024) */
     uint32_t ipv4_prefix;              /* bits that say which network an address is of (24) */
     uint32_t ipv6_prefix;              /* (56) */
     uint32_t handshake_timeout_ms;     /* of an accepted handshake (60000) */
@@ -361,50 +379,58 @@ typedef struct odtls_endpoint_stats {
 odtls_result odtls_endpoint_new(const odtls_endpoint_options *options, odtls_endpoint **endpoint);
 
 /* Accepts peers from now on. */
-odtls_result odtls_endpoint_set_server(const odtls_endpoint *endpoint, const odtls_context *context, const odtls_cookie_ring *ring);
+odtls_result odtls_endpoint_set_server(odtls_endpoint *endpoint, const odtls_context *context, const odtls_cookie_ring *ring);
 
 /* Accepts peers on another context, with a renewed certificate say; connections that exist keep theirs. */
-odtls_result odtls_endpoint_set_context(const odtls_endpoint *endpoint, const odtls_context *context);
-odtls_result odtls_endpoint_rotate_cookie_secret(const odtls_endpoint *endpoint);
+odtls_result odtls_endpoint_set_context(odtls_endpoint *endpoint, const odtls_context *context);
+odtls_result odtls_endpoint_rotate_cookie_secret(odtls_endpoint *endpoint);
 
-odtls_result odtls_endpoint_connect(const odtls_endpoint *endpoint, const odtls_context *context, const struct sockaddr *peer, socklen_t peer_len,
+odtls_result odtls_endpoint_connect(odtls_endpoint *endpoint, const odtls_context *context, const struct sockaddr *peer, socklen_t peer_len,
                                     const char *server_name, uint64_t *handle);
 
 /* Takes one datagram of the socket. `local` is the address it was sent to, or NULL. `foreign` is written 1 for a datagram that is the program's to deal with.
  * A failure is one of this side's own, and the endpoint goes on; connections that fail are events. */
-odtls_result odtls_endpoint_handle_datagram(const odtls_endpoint *endpoint, const struct sockaddr *peer, socklen_t peer_len, const struct sockaddr *local,
+odtls_result odtls_endpoint_handle_datagram(odtls_endpoint *endpoint, const struct sockaddr *peer, socklen_t peer_len, const struct sockaddr *local,
                                             socklen_t local_len, const uint8_t *datagram, size_t datagram_len, int *foreign);
 
 /* The next datagram to send. `*peer_len` and `*local_len` are the room for addresses on the way in. `local`, which may be NULL, is where to send it from;
  * `*local_len` is 0 if that does not matter. */
-odtls_result odtls_endpoint_take_datagram(const odtls_endpoint *endpoint, uint8_t *datagram, size_t size, size_t *length, struct sockaddr *peer,
+odtls_result odtls_endpoint_take_datagram(odtls_endpoint *endpoint, uint8_t *datagram, size_t size, size_t *length, struct sockaddr *peer,
                                           socklen_t *peer_len, struct sockaddr *local, socklen_t *local_len);
 
 odtls_result odtls_endpoint_timeout(const odtls_endpoint *endpoint, uint64_t *milliseconds);
-odtls_result odtls_endpoint_handle_timeout(const odtls_endpoint *endpoint);
+odtls_result odtls_endpoint_handle_timeout(odtls_endpoint *endpoint);
 
-/* CONNECTED is the first event of an accepted connection, CLOSED or FAILED the last of any. The text of a failure is odtls_endpoint_last_error. */
-odtls_result odtls_endpoint_poll_event(const odtls_endpoint *endpoint, uint64_t *handle, odtls_event *event);
+/* CONNECTED is the first event of an accepted connection, unless its handshake fails: then FAILED or CLOSED is the only one. CLOSED or FAILED is the last of any;
+ * what was received before can be read until linger_ms is over. The text of a failure is odtls_endpoint_last_error. */
+odtls_result odtls_endpoint_poll_event(odtls_endpoint *endpoint, uint64_t *handle, odtls_event *event);
 
-odtls_result odtls_endpoint_send(const odtls_endpoint *endpoint, uint64_t handle, const uint8_t *message, size_t message_len);
-odtls_result odtls_endpoint_recv(const odtls_endpoint *endpoint, uint64_t handle, uint8_t *message, size_t size, size_t *length);
-odtls_result odtls_endpoint_close(const odtls_endpoint *endpoint, uint64_t handle);
+/* For a handle that names nothing any more, send answers ODTLS_CLOSED, recv ODTLS_NOTHING, and close does nothing. */
+odtls_result odtls_endpoint_send(odtls_endpoint *endpoint, uint64_t handle, const uint8_t *message, size_t message_len);
+odtls_result odtls_endpoint_recv(odtls_endpoint *endpoint, uint64_t handle, uint8_t *message, size_t size, size_t *length);
+odtls_result odtls_endpoint_set_mtu(odtls_endpoint *endpoint, uint64_t handle, uint32_t mtu);
+odtls_result odtls_endpoint_refuse(odtls_endpoint *endpoint, uint64_t handle);
+odtls_result odtls_endpoint_export(const odtls_endpoint *endpoint, uint64_t handle, const char *label, const uint8_t *context, size_t context_len,
+                                   uint8_t *out, size_t size);
+odtls_result odtls_endpoint_close(odtls_endpoint *endpoint, uint64_t handle);
 
 /* Drops what an ended connection left to be received. */
-odtls_result odtls_endpoint_forget(const odtls_endpoint *endpoint, uint64_t handle);
+odtls_result odtls_endpoint_forget(odtls_endpoint *endpoint, uint64_t handle);
 
 odtls_result odtls_endpoint_handle_of(const odtls_endpoint *endpoint, const struct sockaddr *peer, socklen_t peer_len, uint64_t *handle);
 odtls_result odtls_endpoint_peer_of(const odtls_endpoint *endpoint, uint64_t handle, struct sockaddr *peer, socklen_t *peer_len);
 odtls_result odtls_endpoint_info(const odtls_endpoint *endpoint, uint64_t handle, int what, uint8_t *value, size_t size, size_t *length);
 odtls_result odtls_endpoint_connection_stats(const odtls_endpoint *endpoint, uint64_t handle, odtls_stats *stats);
 size_t odtls_endpoint_data_mtu(const odtls_endpoint *endpoint, uint64_t handle);
+
+/* The SSL of a connection, for reading until the next call on the endpoint; NULL where there is none. */
 SSL *odtls_endpoint_ssl(const odtls_endpoint *endpoint, uint64_t handle);
 
 /* Moves an established connection to another address of its peer, learned by means that nobody can forge. */
-odtls_result odtls_endpoint_rebind(const odtls_endpoint *endpoint, uint64_t handle, const struct sockaddr *peer, socklen_t peer_len);
+odtls_result odtls_endpoint_rebind(odtls_endpoint *endpoint, uint64_t handle, const struct sockaddr *peer, socklen_t peer_len);
 
 /* Refuses new peers, closes every connection, and lets what waits be taken for `drain_ms` at most. */
-odtls_result odtls_endpoint_shutdown(const odtls_endpoint *endpoint, uint32_t drain_ms);
+odtls_result odtls_endpoint_shutdown(odtls_endpoint *endpoint, uint32_t drain_ms);
 int odtls_endpoint_is_drained(const odtls_endpoint *endpoint);
 
 odtls_result odtls_endpoint_get_stats(const odtls_endpoint *endpoint, odtls_endpoint_stats *stats);

@@ -18,7 +18,7 @@ using bytes = std::vector<std::uint8_t>;
 class error : public std::runtime_error {
 public:
     explicit error(odtls_result result) : std::runtime_error(text(result)), code(result) {}
-    const odtls_result code;
+    odtls_result code;
 
 private:
     static std::string text(odtls_result result) {
@@ -42,6 +42,8 @@ template <typename T, void (*Free)(T *)> using owner = std::unique_ptr<T, delete
 
 using context = owner<odtls_context, odtls_context_free>;
 using cookie_ring = owner<odtls_cookie_ring, odtls_cookie_ring_free>;
+using listener = owner<odtls_listener, odtls_listener_free>;
+using endpoint = owner<odtls_endpoint, odtls_endpoint_free>;
 
 inline context make_context(int role, const odtls_context_options &options) {
     odtls_context *made = nullptr;
@@ -61,6 +63,12 @@ inline cookie_ring make_cookie_ring() {
     return cookie_ring(made);
 }
 
+inline endpoint make_endpoint(const odtls_endpoint_options *options = nullptr) {
+    odtls_endpoint *made = nullptr;
+    check(odtls_endpoint_new(options, &made));
+    return endpoint(made);
+}
+
 // Calls `call(buffer, size, &length)` until its output fits; false says that there is nothing.
 template <typename Call> bool read(bytes &out, Call call) {
     std::size_t length = 0;
@@ -70,9 +78,8 @@ template <typename Call> bool read(bytes &out, Call call) {
         out.resize(length);
         result = call(out.data(), out.size(), &length);
     }
-    bool something = check(result);
-    out.resize(something ? length : 0);
-    return something;
+    out.resize(result == ODTLS_OK ? length : 0);
+    return check(result);
 }
 
 class connection {

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::error::{odtls_result, remember};
+use super::error::{forget_freshness, odtls_result, remember, remember_result};
 
 /// Runs `body` and makes a result code of its error or its panic.
 ///
-/// What a panic leaves behind is dropped with its object; every object can still be freed.
+/// What a panic leaves behind is sound: a connection that was at work is over, everything else goes on.
 pub(super) fn guarded(body: impl FnOnce() -> Result<(), odtls_result>) -> odtls_result {
-    match catch_unwind(AssertUnwindSafe(body)) {
+    forget_freshness();
+    let result = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => odtls_result::ODTLS_OK,
         Ok(Err(result)) => result,
         Err(payload) => {
@@ -19,5 +20,7 @@ pub(super) fn guarded(body: impl FnOnce() -> Result<(), odtls_result>) -> odtls_
             remember(format!("a panic: {}", text.unwrap_or_default()));
             odtls_result::ODTLS_PANIC
         }
-    }
+    };
+    remember_result(result);
+    result
 }

@@ -253,8 +253,8 @@ impl DatagramBio {
 
     /// The state, for reading.
     pub(crate) fn state(&self) -> &State {
-        // SAFETY: `new` stored a `State`, which lives as long as the BIO. The reference ends before any call into libssl, since
-        // those need `&mut` of what owns this handle, and the trampolines run in such calls only.
+        // SAFETY: `new` stored a `State`, which lives as long as the BIO. The reference ends before any call into libssl that
+        // reaches a trampoline: those need `&mut` of what owns this handle, and what only asks reaches none.
         unsafe { &*self.state_ptr() }
     }
 

@@ -39,7 +39,7 @@ static struct sockaddr_in address(uint16_t port) {
 }
 
 /* Gives `to` every datagram of `from`. */
-static void carry(const odtls_connection *from, const odtls_connection *to) {
+static void carry(odtls_connection *from, odtls_connection *to) {
     uint8_t datagram[65535];
     size_t length;
     while (odtls_connection_take_datagram(from, datagram, sizeof datagram, &length) == ODTLS_OK) {
@@ -48,7 +48,7 @@ static void carry(const odtls_connection *from, const odtls_connection *to) {
 }
 
 /* A handshake of `client` with a new connection of `listener`. */
-static odtls_connection *accept_from(const odtls_connection *client, const odtls_listener *listener) {
+static odtls_connection *accept_from(odtls_connection *client, odtls_listener *listener) {
     struct sockaddr_in peer = address(40000);
     uint8_t datagram[65535];
     size_t length;
@@ -77,7 +77,7 @@ static odtls_connection *accept_from(const odtls_connection *client, const odtls
 }
 
 /* Sends a message and sees it arrive. */
-static void say(const odtls_connection *from, const odtls_connection *to, const char *text) {
+static void say(odtls_connection *from, odtls_connection *to, const char *text) {
     uint8_t message[16384];
     size_t length;
     CHECK_OK(odtls_connection_send(from, (const uint8_t *)text, strlen(text)));

@@ -110,6 +110,151 @@ static void null_pointers(void) {
     odtls_connection_free(NULL);
 }
 
+static void endpoints(void) {
+    struct sockaddr_in peer = address(4433);
+    struct sockaddr_in from;
+    const struct sockaddr *addr = (const struct sockaddr *)&peer;
+    odtls_context *client_context = psk_context(ODTLS_CLIENT);
+    odtls_context *server_context = psk_context(ODTLS_SERVER);
+    odtls_cookie_ring *ring = NULL;
+    odtls_endpoint *client = NULL, *server = NULL;
+    odtls_endpoint_options options;
+    odtls_endpoint_stats stats;
+    odtls_stats connection_stats;
+    odtls_event event;
+    uint8_t datagram[65535], keys[2][20];
+    uint64_t handle = 0, accepted = 0, milliseconds;
+    socklen_t from_len, local_len;
+    size_t length;
+    int foreign, connected = 0;
+
+    /* Nothing but nulls. */
+    memset(&stats, 0, sizeof stats);
+    CHECK(odtls_endpoint_new(NULL, NULL) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_set_server(NULL, server_context, ring) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_set_context(NULL, server_context) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_rotate_cookie_secret(NULL) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_connect(NULL, client_context, addr, sizeof peer, NULL, &handle) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_handle_datagram(NULL, addr, sizeof peer, NULL, 0, datagram, 1, &foreign) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_take_datagram(NULL, datagram, 1, &length, NULL, NULL, NULL, NULL) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_timeout(NULL, &milliseconds) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_handle_timeout(NULL) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_poll_event(NULL, &handle, &event) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_send(NULL, 1, datagram, 1) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_recv(NULL, 1, datagram, 1, &length) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_set_mtu(NULL, 1, 1200) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_refuse(NULL, 1) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_export(NULL, 1, "label", NULL, 0, datagram, 1) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_close(NULL, 1) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_forget(NULL, 1) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_handle_of(NULL, addr, sizeof peer, &handle) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_peer_of(NULL, 1, (struct sockaddr *)&from, &from_len) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_info(NULL, 1, 0, datagram, 1, &length) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_connection_stats(NULL, 1, &connection_stats) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_data_mtu(NULL, 1) == 0 && odtls_endpoint_ssl(NULL, 1) == NULL);
+    CHECK(odtls_endpoint_rebind(NULL, 1, addr, sizeof peer) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_shutdown(NULL, 0) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_is_drained(NULL) == 0);
+    CHECK(odtls_endpoint_get_stats(NULL, &stats) == ODTLS_NULL_POINTER);
+    CHECK(odtls_endpoint_last_error(NULL, NULL, 0) == 0);
+    odtls_endpoint_free(NULL);
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.ipv4_prefix = 7;
+    CHECK(odtls_endpoint_new(&options, &server) == ODTLS_CONFIG && server == NULL);
+    options.ipv4_prefix = 32;
+    options.idle_timeout_ms = ODTLS_NEVER;
+    CHECK_OK(odtls_endpoint_new(&options, &server));
+    CHECK(odtls_endpoint_set_context(server, server_context) == ODTLS_CONFIG);
+    CHECK_OK(odtls_cookie_ring_new(&ring));
+    CHECK(odtls_endpoint_set_server(server, client_context, ring) == ODTLS_CONFIG);
+    CHECK_OK(odtls_endpoint_set_server(server, server_context, ring));
+    CHECK_OK(odtls_endpoint_set_context(server, server_context));
+    CHECK_OK(odtls_endpoint_rotate_cookie_secret(server));
+    odtls_cookie_ring_free(ring);
+    CHECK_OK(odtls_endpoint_new(NULL, &client));
+    CHECK(odtls_endpoint_rotate_cookie_secret(client) == ODTLS_OK);
+    CHECK_OK(odtls_endpoint_connect(client, client_context, addr, sizeof peer, NULL, &handle));
+    CHECK(odtls_endpoint_connect(client, client_context, addr, sizeof peer, NULL, &handle) == ODTLS_INVALID_ARGUMENT);
+    odtls_context_free(client_context);
+    odtls_context_free(server_context);
+    CHECK_OK(odtls_endpoint_timeout(client, &milliseconds));
+
+    /* What does not fit stays, and each length that is needed is told. */
+    from_len = 3;
+    length = 0;
+    CHECK(odtls_endpoint_take_datagram(client, datagram, 10, &length, (struct sockaddr *)&from, &from_len, NULL, NULL) ==
+          ODTLS_BUFFER_TOO_SMALL);
+    CHECK(length > 10 && from_len == sizeof from);
+    while (connected < 2) {
+        odtls_endpoint *ends[2];
+        int side;
+        ends[0] = client;
+        ends[1] = server;
+        for (side = 0; side < 2; side++) {
+            for (;;) {
+                from_len = sizeof from;
+                local_len = 0;
+                if (odtls_endpoint_take_datagram(ends[side], datagram, sizeof datagram, &length,
+                                                 (struct sockaddr *)&from, &from_len, NULL, &local_len) != ODTLS_OK) {
+                    break;
+                }
+                CHECK(from_len == sizeof from && from.sin_port == peer.sin_port && local_len == 0);
+                CHECK_OK(odtls_endpoint_handle_datagram(ends[1 - side], addr, sizeof peer, NULL, 0, datagram,
+                                                        length, &foreign));
+                CHECK(foreign == 0);
+            }
+            while (odtls_endpoint_poll_event(ends[side], side == 0 ? &handle : &accepted, &event) == ODTLS_OK) {
+                CHECK(event.kind == ODTLS_EVENT_CONNECTED);
+                connected++;
+            }
+        }
+    }
+    CHECK(accepted != 0);
+    CHECK_OK(odtls_endpoint_handle_of(server, addr, sizeof peer, &accepted));
+    from_len = 2;
+    CHECK(odtls_endpoint_peer_of(server, accepted, (struct sockaddr *)&from, &from_len) == ODTLS_BUFFER_TOO_SMALL);
+    CHECK(from_len == sizeof from);
+    CHECK_OK(odtls_endpoint_peer_of(server, accepted, (struct sockaddr *)&from, &from_len));
+    CHECK(from.sin_port == peer.sin_port && from.sin_addr.s_addr == peer.sin_addr.s_addr);
+    CHECK_OK(odtls_endpoint_export(client, handle, "EXPERIMENTAL check", NULL, 0, keys[0], sizeof keys[0]));
+    CHECK_OK(odtls_endpoint_export(server, accepted, "EXPERIMENTAL check", NULL, 0, keys[1], sizeof keys[1]));
+    CHECK(memcmp(keys[0], keys[1], sizeof keys[0]) == 0);
+    CHECK(odtls_endpoint_ssl(server, accepted) != NULL);
+    CHECK(odtls_endpoint_info(server, accepted, ODTLS_INFO_APPLICATION_PROTOCOL, datagram, 9, &length) == ODTLS_NOTHING);
+    CHECK(odtls_endpoint_info(server, 77, 0, datagram, 9, &length) == ODTLS_STALE_HANDLE);
+    CHECK(odtls_endpoint_send(server, 77, datagram, 9) == ODTLS_CLOSED);
+    CHECK(odtls_endpoint_recv(server, 77, datagram, 9, &length) == ODTLS_NOTHING);
+    CHECK_OK(odtls_endpoint_set_mtu(client, handle, 600));
+    CHECK(odtls_endpoint_set_mtu(client, handle, 10) == ODTLS_CONFIG);
+    CHECK(odtls_endpoint_data_mtu(client, handle) < 600);
+    peer.sin_port = htons(4434);
+    CHECK_OK(odtls_endpoint_rebind(server, accepted, addr, sizeof peer));
+    connection_stats.size = sizeof connection_stats;
+    CHECK_OK(odtls_endpoint_connection_stats(server, accepted, &connection_stats));
+    CHECK(connection_stats.datagrams_received > 0);
+    stats.size = 3;
+    CHECK(odtls_endpoint_get_stats(server, &stats) == ODTLS_INVALID_ARGUMENT);
+    stats.size = sizeof stats;
+    CHECK_OK(odtls_endpoint_get_stats(server, &stats));
+    CHECK(stats.established == 1 && stats.cookies_accepted == 1 && stats.handshakes_completed == 1);
+    CHECK_OK(odtls_endpoint_refuse(client, handle));
+    CHECK_OK(odtls_endpoint_close(client, handle));
+    CHECK_OK(odtls_endpoint_shutdown(server, 0));
+    CHECK_OK(odtls_endpoint_handle_timeout(server));
+    CHECK(odtls_endpoint_is_drained(server) == 1);
+    odtls_endpoint_free(client);
+    odtls_endpoint_free(server);
+}
+
+/* A call that fails says what it has to say, and not what another one did. */
+static void texts(void) {
+    char text[256];
+    CHECK(odtls_connection_close(NULL) == ODTLS_NULL_POINTER);
+    CHECK(odtls_last_error(text, sizeof text) > 0 && strcmp(text, odtls_result_text(ODTLS_NULL_POINTER)) == 0);
+}
+
 static void refused_options(void) {
     struct {
         odtls_context_options known;
@@ -237,7 +382,7 @@ struct keys {
     int asked;
     int freed;
     int answer; /* 0: the key */
-    const odtls_connection *inside;
+    odtls_connection *inside;
 };
 
 static int look_up(void *data, const uint8_t *identity, size_t identity_len, uint8_t *key, size_t room) {
@@ -320,6 +465,9 @@ static void look_ups(void) {
     options.psk_lookup_free = free_keys;
     CHECK(odtls_context_new(ODTLS_CLIENT, &options, &context) == ODTLS_INVALID_ARGUMENT);
     CHECK(unknown.freed == 1);
+    options.psk_lookup = NULL;
+    CHECK(odtls_context_new(ODTLS_SERVER, &options, &context) == ODTLS_CONFIG);
+    CHECK(unknown.freed == 2);
 }
 
 static void shared_secrets(void) {
@@ -337,6 +485,8 @@ int main(void) {
     CHECK(strlen(odtls_version()) > 0);
     CHECK(strcmp(odtls_result_text(ODTLS_OK), "ok") == 0);
     null_pointers();
+    texts();
+    endpoints();
     refused_options();
     a_connection();
     look_ups();
