@@ -200,8 +200,8 @@ fn loopback() -> SocketAddr {
 
 /// A socket on `at`, or on any port, whose port others can have too.
 fn reusable(at: Option<SocketAddr>) -> io::Result<UdpSocket> {
-    let kind = socket2::Type::DGRAM.nonblocking();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None)?;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.bind(&at.unwrap_or_else(loopback).into())?;
     Ok(UdpSocket::from_std(socket.into()))

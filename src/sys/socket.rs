@@ -197,7 +197,6 @@ mod imp {
     /// `winsock2.h`
     #[repr(C)]
     #[derive(Clone, Copy)]
-    #[expect(non_snake_case, reason = "C names")]
     struct WSAPOLLFD {
         fd: RawSocket,
         events: i16,

@@ -1,6 +1,6 @@
 //! Ends another thread's wait on a socket.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::socket::Wake;
@@ -62,11 +62,15 @@ fn pair() -> io::Result<(Wake, Wake)> {
 
 #[cfg(unix)]
 fn ring(mut bell: &Wake) -> io::Result<()> {
+    use std::io::Write as _;
+
     retry(|| bell.write(&[1])).map(drop)
 }
 
 #[cfg(unix)]
 fn listen(mut ear: &Wake, bytes: &mut [u8]) -> io::Result<usize> {
+    use std::io::Read as _;
+
     retry(|| ear.read(bytes))
 }
 

@@ -16,7 +16,7 @@ use quinn_udp::{BATCH_SIZE, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 pub(crate) use self::batch::Batch;
-use self::batch::{LARGEST_READ, canonical};
+use self::batch::LARGEST_READ;
 pub use self::config::SocketConfig;
 pub use self::stats::UdpStats;
 use self::stats::{Counters, add};
@@ -29,6 +29,7 @@ const LARGEST_WRITE: usize = 65_535 - 48;
 /// How often a call is tried again that failed with the ICMP message of an earlier datagram.
 const TRIES: usize = 4;
 /// How many ICMP messages are read at once, and remembered until somebody asks for their peers.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const ICMP_BATCH: usize = 256;
 
 /// What became of a batch of datagrams.
@@ -286,7 +287,7 @@ impl Socket {
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
                     if let Some(peer) = about.as_socket().filter(|_| peers.len() < ICMP_BATCH) {
-                        peers.push(canonical(peer));
+                        peers.push(self::batch::canonical(peer));
                     }
                 }
                 Err(_) => break,
@@ -339,6 +340,7 @@ fn set_up(io: &UdpSocket, v6: bool, fragments: bool) -> io::Result<UdpSocketStat
     if fragments {
         socket::allow_fragments(io, v6)?;
     }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     state.enable_transport_errors(UdpSockRef::from(io))?;
     Ok(state)
 }

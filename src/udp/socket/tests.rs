@@ -140,6 +140,7 @@ fn hazard_c38_an_unreachable_peer_harms_no_other() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn icmp_messages_that_nobody_asks_for_are_forgotten() {
     let server = socket("127.0.0.1:0");

@@ -1,13 +1,12 @@
 //! What is done to a server while it runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::thread;
 
-use openssl_dtls::udp::blocking::{Client, Peer, Server, ServerConfig};
+use openssl_dtls::udp::blocking::{Client, Peer};
 use openssl_dtls::{CloseReason, ConfigError, Context, ServerName, TransportConfig};
 
-use super::{ANY_PORT, Running, Told, assert_echo, connect, contexts, recv};
+use super::{Running, Told, assert_echo, connect, contexts, recv};
 use crate::loopback::DEADLINE;
 use crate::support::{certificate_contexts, certs};
 
@@ -110,44 +109,4 @@ fn cookie_secrets_change_while_serving() {
         assert_echo(&connect(&client, running.address), b"with a new secret");
     }
     assert_echo(&early, b"as before");
-}
-
-/// Each worker's handler knows its number and says it.
-#[cfg(target_os = "linux")]
-#[test]
-fn peers_stay_with_their_worker() {
-    const PEERS: usize = 32;
-    let (client, server) = contexts();
-    let workers = Server::bind_workers(ANY_PORT.into(), 3, &server, ServerConfig::new()).unwrap();
-    let address = workers[0].local_addr().unwrap();
-    assert!(workers.iter().all(|it| it.local_addr().unwrap() == address));
-    thread::scope(|scope| {
-        for (number, worker) in workers.iter().enumerate() {
-            scope.spawn(move || {
-                worker.run(&mut |peer: &mut Peer<'_>, _: &[u8]| {
-                    peer.send(&[number as u8]).unwrap();
-                })
-            });
-        }
-        let clients: Vec<_> = (0..PEERS).map(|_| connect(&client, address)).collect();
-        let mut peers_of: HashMap<u8, usize> = HashMap::new();
-        for client in &clients {
-            let mut answers = HashSet::new();
-            for _ in 0..5 {
-                client.send(b"which?").unwrap();
-                answers.insert(recv(client).unwrap()[0]);
-            }
-            assert_eq!(answers.len(), 1);
-            *peers_of
-                .entry(answers.into_iter().next().unwrap())
-                .or_default() += 1;
-        }
-        // That one worker of three gets all 32 by chance happens once in 10^15 runs.
-        assert!(peers_of.len() > 1, "{peers_of:?}");
-        let completed = workers
-            .iter()
-            .map(|it| it.stats().endpoint.accepted.completed);
-        assert_eq!(completed.sum::<u64>(), PEERS as u64);
-        workers.iter().for_each(Server::stop);
-    });
 }

@@ -3,6 +3,8 @@
 mod control;
 mod faults;
 mod serving;
+#[cfg(target_os = "linux")]
+mod workers;
 
 use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr};
