@@ -53,8 +53,8 @@ impl OcspStaple {
 
     /// Whether this is about `certificate`.
     ///
-    /// OpenSSL 3.6 and 4 leave out a staple that is not, or that belongs to a self-signed certificate, but count it as sent: its client
-    /// then waits for the missing message until it gives up (statem_srvr.c, `ossl_get_ocsp_response`).
+    /// OpenSSL 3.6 and 4 leave out a staple that is not, or that belongs to a self-signed certificate, but count it as sent: the
+    /// client then waits for the missing message until it gives up (statem_srvr.c, `ossl_get_ocsp_response`).
     fn is_about(&self, certificate: &X509Ref) -> Result<bool, ErrorStack> {
         if certificate.issued(certificate) == X509VerifyResult::OK {
             return Ok(false);

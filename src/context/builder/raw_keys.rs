@@ -47,8 +47,8 @@ impl<R> ContextBuilder<R> {
     /// Takes a peer that has one of these keys, raw, and no other: it shows no certificate, and no authority and no name matters
     /// (RFC 7250). For a server this goes with [`client_certificates`](Self::client_certificates).
     ///
-    /// Another key is [`Error::UnexpectedPublicKey`](crate::Error::UnexpectedPublicKey). `build` fails with
-    /// [`ConfigError::Unsupported`](crate::ConfigError::Unsupported) before OpenSSL 3.2. Corresponds to
+    /// Another key is [`Error::UnexpectedPublicKey`]. `build` fails with
+    /// [`ConfigError::Unsupported`] before OpenSSL 3.2. Corresponds to
     /// `SSL_CTX_set1_server_cert_type` and `SSL_CTX_set1_client_cert_type`.
     pub fn expect_raw_public_keys(mut self, keys: impl IntoIterator<Item = PKey<Public>>) -> Self {
         self.settings.raw_keys.expected.extend(keys);

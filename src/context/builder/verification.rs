@@ -79,7 +79,7 @@ impl<R> ContextBuilder<R> {
     /// name and dates it has: for WebRTC and others that exchange fingerprints beforehand.
     ///
     /// A mode of its own: no authority is trusted beside it, and no name is checked. Any other certificate is
-    /// [`Error::UnpinnedCertificate`](crate::Error::UnpinnedCertificate). What verification would have objected to is in
+    /// [`Error::UnpinnedCertificate`]. What verification would have objected to is in
     /// [`HandshakeInfo::verification_errors`](crate::HandshakeInfo::verification_errors).
     pub fn pin(mut self, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Self {
         self.settings.verification.pins.extend(fingerprints);
