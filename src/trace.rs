@@ -14,13 +14,6 @@ macro_rules! event {
 
 pub(crate) use event;
 
-/// The span in which everything about one connection is told.
-#[derive(Clone)]
-pub(crate) struct Span {
-    #[cfg(feature = "tracing")]
-    span: ::tracing::Span,
-}
-
 /// Says that a span is left when it is dropped.
 #[must_use]
 pub(crate) struct Entered {
@@ -28,23 +21,14 @@ pub(crate) struct Entered {
     _span: ::tracing::span::EnteredSpan,
 }
 
-impl Span {
-    #[cfg_attr(
-        not(feature = "tracing"),
-        expect(unused_variables, reason = "there is nobody to tell")
-    )]
-    pub(crate) fn of_connection(role: Role, peer: SocketAddr) -> Span {
-        Span {
-            #[cfg(feature = "tracing")]
-            span: ::tracing::debug_span!("connection", ?role, %peer),
-        }
-    }
-
-    /// Enters the span until the answer is dropped.
-    pub(crate) fn enter(&self) -> Entered {
-        Entered {
-            #[cfg(feature = "tracing")]
-            _span: self.span.clone().entered(),
-        }
+/// Enters the span in which what happens to a connection is told: one for each call, so that a connection need not keep it.
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(unused_variables, reason = "there is nobody to tell")
+)]
+pub(crate) fn enter_connection(role: Role, peer: SocketAddr) -> Entered {
+    Entered {
+        #[cfg(feature = "tracing")]
+        _span: ::tracing::debug_span!("connection", ?role, %peer).entered(),
     }
 }

@@ -27,7 +27,7 @@ use crate::server_name::ServerName;
 use crate::stats::Stats;
 use crate::sys::bio::{DatagramBio, State};
 use crate::sys::ssl::{BoundSsl, MAX_MESSAGE, Outcome};
-use crate::trace::{self, Span};
+use crate::trace;
 use crate::types::{AddressProof, CloseReason, DropReason, Event, Mtu, Path, Role, Transmit};
 use crate::wire;
 
@@ -72,7 +72,6 @@ pub struct Connection {
     peer_closed: bool,
     /// When the last flight was last repeated because the peer repeated its own.
     repeated_at: Option<Instant>,
-    span: Span,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -163,7 +162,7 @@ impl Connection {
         datagram: &[u8],
     ) -> (Connection, Result<(), Error>) {
         let mut connection = Connection::new(context, path, Role::Server, bound, None, now);
-        let _entered = connection.span.enter();
+        let _entered = trace::enter_connection(Role::Server, path.peer);
         connection.client_random = Some(*hello.random);
         if let Phase::Handshaking(handshake) = &mut connection.phase {
             handshake.gate.hello_taken(hello);
@@ -207,7 +206,6 @@ impl Connection {
             client_random: None,
             peer_closed: false,
             repeated_at: None,
-            span: Span::of_connection(role, path.peer),
             not_sync: PhantomData,
         }
     }
@@ -219,7 +217,7 @@ impl Connection {
     /// The end of the connection, by a message that is authentic or, in a handshake, could be. Never because of a datagram that
     /// is merely wrong: that is dropped and counted.
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Error> {
-        let _entered = self.span.enter();
+        let _entered = trace::enter_connection(self.role, self.path.peer);
         self.count_received(datagram.len());
         if datagram.is_empty() {
             self.stats.drops.add(DropReason::EmptyDatagram);
@@ -236,7 +234,7 @@ impl Connection {
     /// [`Error::ClosedInHandshake`] when the peer refused and nothing has contradicted it for one retransmission interval, nor
     /// within the first interval after the flight was sent once more.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        let _entered = self.span.enter();
+        let _entered = trace::enter_connection(self.role, self.path.peer);
         let Phase::Handshaking(handshake) = &mut self.phase else {
             return Ok(());
         };
@@ -383,7 +381,7 @@ impl Connection {
     /// Datagrams queued before still wait in [`poll_transmit`](Self::poll_transmit), received messages in [`recv`](Self::recv).
     /// Whether close_notify was sent is in [`Stats::close_notify_sent`]. Corresponds to `SSL_shutdown`, called once.
     pub fn close(&mut self) {
-        let _entered = self.span.enter();
+        let _entered = trace::enter_connection(self.role, self.path.peer);
         match &mut self.phase {
             Phase::Closed(_) => return,
             // A handshake that is given up has nothing to say; the peer's own deadline ends its side.
