@@ -122,8 +122,7 @@ pub struct ServerStats {
 /// use openssl_dtls::{Context, Identity};
 /// use openssl_dtls::udp::blocking::{Peer, Server, ServerConfig};
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let identity: Identity = unimplemented!();
+/// # fn serve(identity: Identity) -> Result<(), Box<dyn std::error::Error>> {
 /// let context = Context::server(identity).build()?;
 /// let server = Server::bind("[::]:4433".parse()?, &context, ServerConfig::new())?;
 /// server.run(&mut |peer: &mut Peer<'_>, message: &[u8]| {
