@@ -26,11 +26,14 @@ use peer::Peer;
 
 const SOURCES: &[&str] = &[
     include_str!("../src/capi/mod.rs"),
+    include_str!("../src/capi/by_handle.rs"),
     include_str!("../src/capi/connection.rs"),
     include_str!("../src/capi/context.rs"),
     include_str!("../src/capi/cookie.rs"),
     include_str!("../src/capi/endpoint.rs"),
     include_str!("../src/capi/error.rs"),
+    include_str!("../src/capi/info.rs"),
+    include_str!("../src/capi/limits.rs"),
     include_str!("../src/capi/listener.rs"),
 ];
 const HEADER: &str = include_str!("../src/capi/openssl_dtls.h");

@@ -10,13 +10,14 @@ use super::address::{self, sockaddr};
 use super::context::odtls_context;
 use super::error::{failed, object_text, odtls_result};
 use super::handle::{Object, buffer, bytes, copy_out, free, give, object, required, string};
-use super::options::{self, Options};
+use super::info::{export, fact};
+use super::options;
 use super::panic::guarded;
+use super::stats::odtls_stats;
 use crate::connection::Connection;
 use crate::error::RecvError;
 use crate::handshake_info::HandshakeInfo;
 use crate::server_name::ServerName;
-use crate::stats::Stats;
 use crate::sys::ffi::SSL;
 use crate::types::{AddressProof, CloseReason, Event, Mtu};
 
@@ -76,73 +77,6 @@ pub struct odtls_event {
     pub kind: c_int,
     /// What `kind` says.
     pub value: c_int,
-}
-
-/// What a connection counted.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub struct odtls_stats {
-    /// `sizeof(odtls_stats)`, set by the caller.
-    pub size: usize,
-    /// Datagrams given to it.
-    pub datagrams_received: u64,
-    /// Their bytes.
-    pub bytes_received: u64,
-    /// Datagrams taken from it.
-    pub datagrams_sent: u64,
-    /// Their bytes.
-    pub bytes_sent: u64,
-    /// Messages received.
-    pub messages_received: u64,
-    /// Their bytes.
-    pub message_bytes_received: u64,
-    /// Messages sent.
-    pub messages_sent: u64,
-    /// Their bytes.
-    pub message_bytes_sent: u64,
-    /// Flights sent again.
-    pub retransmissions: u64,
-    /// Handshakes started again.
-    pub handshake_restarts: u64,
-    /// Records, datagrams and messages dropped, for any reason.
-    pub drops: u64,
-}
-
-// SAFETY: `repr(C)`, starts with a `usize`, numbers only.
-unsafe impl Options for odtls_stats {
-    const DEFAULT: Self = odtls_stats {
-        size: 0,
-        datagrams_received: 0,
-        bytes_received: 0,
-        datagrams_sent: 0,
-        bytes_sent: 0,
-        messages_received: 0,
-        message_bytes_received: 0,
-        messages_sent: 0,
-        message_bytes_sent: 0,
-        retransmissions: 0,
-        handshake_restarts: 0,
-        drops: 0,
-    };
-}
-
-impl From<&Stats> for odtls_stats {
-    fn from(stats: &Stats) -> odtls_stats {
-        odtls_stats {
-            size: size_of::<odtls_stats>(),
-            datagrams_received: stats.datagrams_received,
-            bytes_received: stats.bytes_received,
-            datagrams_sent: stats.datagrams_sent,
-            bytes_sent: stats.bytes_sent,
-            messages_received: stats.messages_received,
-            message_bytes_received: stats.message_bytes_received,
-            messages_sent: stats.messages_sent,
-            message_bytes_sent: stats.message_bytes_sent,
-            retransmissions: stats.retransmissions,
-            handshake_restarts: stats.handshake_restarts,
-            drops: stats.drops.total(),
-        }
-    }
 }
 
 /// Opens a connection to `peer`; its first datagrams wait to be taken. `server_name` is a DNS name or an IP address, or null where none is checked.
@@ -434,32 +368,6 @@ pub unsafe extern "C" fn odtls_connection_export(
     })
 }
 
-/// Exports keying material of `connection`.
-///
-/// # Safety
-///
-/// As [`string`], [`bytes`] and [`buffer`].
-pub(super) unsafe fn export(
-    connection: &Connection,
-    label: *const c_char,
-    (context, context_len): (*const u8, usize),
-    (out, size): (*mut u8, usize),
-) -> Result<(), odtls_result> {
-    // SAFETY: the caller's contract.
-    let label = unsafe { string(label) }?.ok_or(odtls_result::ODTLS_NULL_POINTER)?;
-    let context = if context.is_null() {
-        None
-    } else {
-        // SAFETY: the caller's contract.
-        Some(unsafe { bytes(context, context_len) }?)
-    };
-    // SAFETY: the caller's contract.
-    let out = unsafe { buffer(out, size) }?;
-    connection
-        .export_keying_material(out, label, context)
-        .map_err(failed)
-}
-
 /// Ends the connection from this side: one close_notify waits to be taken if it was established.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_close(connection: *mut odtls_connection) -> odtls_result {
@@ -576,22 +484,6 @@ pub unsafe extern "C" fn odtls_connection_stats(
     })
 }
 
-/// Facts of a completed handshake that are bytes or text.
-/// The suite by its RFC name.
-pub const ODTLS_INFO_CIPHER_SUITE: c_int = 0;
-/// `DTLSv1.2` or `DTLSv1`.
-pub const ODTLS_INFO_VERSION: c_int = 1;
-/// The peer's certificate in DER.
-pub const ODTLS_INFO_PEER_CERTIFICATE: c_int = 2;
-/// The name in the peer's certificate that matched.
-pub const ODTLS_INFO_VERIFIED_NAME: c_int = 3;
-/// The server name the client asked for.
-pub const ODTLS_INFO_SERVER_NAME: c_int = 4;
-/// The pre-shared key identity that was used.
-pub const ODTLS_INFO_PSK_IDENTITY: c_int = 5;
-/// The application protocol that was agreed on (ALPN).
-pub const ODTLS_INFO_APPLICATION_PROTOCOL: c_int = 6;
-
 /// Copies a fact of the completed handshake, without a zero byte at the end: `what` is `ODTLS_INFO_...`. `ODTLS_NOTHING` if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn odtls_connection_info(
@@ -610,29 +502,6 @@ pub unsafe extern "C" fn odtls_connection_info(
         // SAFETY: the header's contract for buffers.
         unsafe { copy_out(&fact, value, size, length) }
     })
-}
-
-pub(super) fn fact(info: &HandshakeInfo, what: c_int) -> Result<Vec<u8>, odtls_result> {
-    let text = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
-    match what {
-        ODTLS_INFO_CIPHER_SUITE => text(Some(info.cipher_suite())),
-        ODTLS_INFO_VERSION => text(match info.version() {
-            Some(openssl::ssl::SslVersion::DTLS1_2) => Some("DTLSv1.2"),
-            Some(openssl::ssl::SslVersion::DTLS1) => Some("DTLSv1"),
-            _ => None,
-        }),
-        ODTLS_INFO_PEER_CERTIFICATE => match info.peer_certificate().map(|leaf| leaf.to_der()) {
-            Some(Ok(der)) => Some(der),
-            Some(Err(stack)) => return Err(failed(crate::error::Error::Protocol(stack))),
-            None => None,
-        },
-        ODTLS_INFO_VERIFIED_NAME => text(info.verified_name()),
-        ODTLS_INFO_SERVER_NAME => text(info.server_name()),
-        ODTLS_INFO_PSK_IDENTITY => info.psk_identity().map(<[u8]>::to_vec),
-        ODTLS_INFO_APPLICATION_PROTOCOL => info.application_protocol().map(<[u8]>::to_vec),
-        _ => return Err(odtls_result::ODTLS_INVALID_ARGUMENT),
-    }
-    .ok_or(odtls_result::ODTLS_NOTHING)
 }
 
 /// The text of this connection's last failure, as `odtls_last_error`; 0 for a null connection.

@@ -18,23 +18,31 @@
 )]
 
 mod address;
+mod by_handle;
 mod connection;
 mod context;
 mod cookie;
 mod endpoint;
 mod error;
 mod handle;
+mod info;
+mod limits;
 mod listener;
 mod options;
 mod panic;
+mod stats;
 
 pub use self::address::sockaddr;
+pub use self::by_handle::*;
 pub use self::connection::*;
 pub use self::context::*;
 pub use self::cookie::*;
 pub use self::endpoint::*;
 pub use self::error::{odtls_last_error, odtls_result, odtls_result_text};
+pub use self::info::*;
+pub use self::limits::*;
 pub use self::listener::*;
+pub use self::stats::*;
 
 /// The version of this library, as a string that lives for ever.
 #[unsafe(no_mangle)]
