@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 
 use openssl_dtls::openssl::lib_ctx::LibCtx;
 use openssl_dtls::openssl::provider::Provider;
@@ -25,8 +26,11 @@ fn server() -> ContextBuilder<ForServer> {
 
 /// A library context with the provider `name` in it, for ever.
 fn library(name: &str) -> &'static LibCtx {
+    // Where a leak check finds them.
+    static KEPT: Mutex<Vec<(&LibCtx, Provider)>> = Mutex::new(Vec::new());
     let library: &LibCtx = Box::leak(Box::new(LibCtx::new().unwrap()));
-    std::mem::forget(Provider::load(Some(library), name).unwrap());
+    let provider = Provider::load(Some(library), name).unwrap();
+    KEPT.lock().unwrap().push((library, provider));
     library
 }
 
