@@ -6,6 +6,9 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use openssl_dtls::udp::blocking::Client;
+use openssl_dtls::{Context, Psk};
+
 use crate::{PSK, Server, certificate, run, stderr, stdout, talk};
 
 /// No test waits longer for anything; nothing is decided by it.
@@ -190,4 +193,66 @@ fn relay_stands_in_front_of_a_coap_server_without_dtls() {
     );
     let uri = format!("coap://{}/", mirror.address());
     expect_answer(Command::new("coap-client-notls").args(["-B", "20", &uri]));
+}
+
+/// Starts coturn without DTLS on a free port, and answers its address.
+fn turn_server(directory: &tempfile::TempDir) -> (Killed, String) {
+    let file = |name: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (config, pid, database) = (file("turn.conf"), file("turn.pid"), file("turn.db"));
+    for _ in 0..10 {
+        let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port().to_string();
+        drop(free);
+        let mut child = Command::new("turnserver")
+            .args(["-c", &config, "--pidfile", &pid, "--userdb", &database])
+            .args(["--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"])
+            .args(["--listening-port", &port, "--realm", "example.org"])
+            .args(["--no-tcp", "--no-tls", "--no-dtls", "--no-cli"])
+            .args(["--log-file", "stdout", "--simple-log", "--verbose"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let server = Killed(child);
+        // The last thing it says before it serves.
+        let ready = "SQLite DB connection success";
+        if lines.any(|line| line.is_ok_and(|line| line.contains(ready))) {
+            // It goes on talking, and must not find its outlet closed.
+            std::thread::spawn(move || lines.for_each(drop));
+            return (server, format!("127.0.0.1:{port}"));
+        }
+    }
+    panic!("no port stays free");
+}
+
+#[test]
+fn relay_stands_in_front_of_a_stun_server_without_dtls() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|directory| directory.join("turnserver").is_file()) {
+        assert!(std::env::var_os("CI").is_none(), "coturn is missing");
+        println!("skipped: coturn is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (_server, upstream) = turn_server(&directory);
+    let relay = Server::of("relay", &["--psk", PSK, "--upstream", &upstream]);
+
+    let (identity, key) = PSK.rsplit_once(':').unwrap();
+    let psk = Psk::new(identity.as_bytes(), &hex::decode(key).unwrap()).unwrap();
+    let context = Context::client().psk(psk).build().unwrap();
+    let client = Client::connect(&context, relay.address(), None).unwrap();
+    client.set_read_timeout(Some(DEADLINE));
+    // A binding request without attributes, and its answer (RFC 8489, 5): type, length, magic cookie, transaction.
+    let magic_and_transaction = b"\x21\x12\xa4\x42twelve bytes";
+    let request = [&[0, 1, 0, 0], &magic_and_transaction[..]].concat();
+    client.send(&request).unwrap();
+    let mut answer = [0; 1500];
+    let length = client.recv(&mut answer).unwrap().unwrap();
+    assert_eq!(answer[..2], [1, 1], "{:?}", &answer[..length]);
+    assert_eq!(answer[4..20], magic_and_transaction[..]);
 }
