@@ -18,6 +18,7 @@ use crate::saved_session::SavedSession;
 use crate::server_name::ServerName;
 use crate::srtp::SrtpKeys;
 use crate::stats::Stats;
+use crate::udp::socket::is_icmp;
 
 /// Room for the largest UDP datagram, in bytes.
 const LARGEST_DATAGRAM: usize = 65_535;
@@ -519,17 +520,6 @@ fn connected_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
 /// Whether two addresses are the same peer's: an IPv4 address can come mapped into IPv6.
 fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
     (a.ip().to_canonical(), a.port()) == (b.ip().to_canonical(), b.port())
-}
-
-/// Whether the system reports an ICMP message: port unreachable (on Windows as a reset), or a firewall's refusal.
-fn is_icmp(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-    )
 }
 
 /// A panic of another thread leaves the connection as libssl left it, which is safe to go on with.

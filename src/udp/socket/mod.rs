@@ -355,8 +355,9 @@ fn reuse_port(_socket: &RawSocket) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Whether the system reports an ICMP message, which may be about an earlier datagram and another peer.
-fn is_icmp(error: &io::Error) -> bool {
+/// Whether the system reports an ICMP message, which may be about an earlier datagram and another peer: port unreachable (on Windows as a reset), or a firewall's
+/// refusal.
+pub(super) fn is_icmp(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionRefused
