@@ -18,19 +18,13 @@ pub struct ConnectionHandle {
 
 impl ConnectionHandle {
     /// The handle as one number, never 0.
-    #[cfg_attr(
-        not(feature = "capi"),
-        allow(dead_code, reason = "for borders that know numbers only")
-    )]
+    #[cfg(any(test, feature = "capi"))]
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
     /// Undoes [`to_bits`](Self::to_bits). A number that was never a handle names no connection.
-    #[cfg_attr(
-        not(feature = "capi"),
-        allow(dead_code, reason = "for borders that know numbers only")
-    )]
+    #[cfg(any(test, feature = "capi"))]
     pub(crate) fn from_bits(bits: u64) -> ConnectionHandle {
         let [index, generation] = [bits & u64::from(u32::MAX), bits >> 32];
         ConnectionHandle {
