@@ -15,7 +15,7 @@ use super::options;
 use super::panic::guarded;
 use super::stats::odtls_stats;
 use crate::connection::Connection;
-use crate::endpoint::ConnectionHandle;
+use crate::endpoint::{ConnectionHandle, Endpoint};
 use crate::sys::ffi::SSL;
 
 /// Sends `message` to the peer of a connection as one record in one datagram.
@@ -87,15 +87,8 @@ pub unsafe extern "C" fn odtls_endpoint_refuse(
     endpoint: *mut odtls_endpoint,
     handle: u64,
 ) -> odtls_result {
-    guarded(|| {
-        // SAFETY: the header's contract for objects.
-        unsafe { object(endpoint) }?
-            .0
-            .lock()?
-            .endpoint
-            .refuse(ConnectionHandle::from_bits(handle));
-        Ok(())
-    })
+    // SAFETY: the header's contract for objects.
+    unsafe { tell(endpoint, handle, Endpoint::refuse) }
 }
 
 /// Fills `out` with keying material of a connection, as `odtls_connection_export`.
@@ -123,15 +116,8 @@ pub unsafe extern "C" fn odtls_endpoint_close(
     endpoint: *mut odtls_endpoint,
     handle: u64,
 ) -> odtls_result {
-    guarded(|| {
-        // SAFETY: the header's contract for objects.
-        unsafe { object(endpoint) }?
-            .0
-            .lock()?
-            .endpoint
-            .close(ConnectionHandle::from_bits(handle));
-        Ok(())
-    })
+    // SAFETY: the header's contract for objects.
+    unsafe { tell(endpoint, handle, Endpoint::close) }
 }
 
 /// Drops what an ended connection left to be received.
@@ -140,15 +126,8 @@ pub unsafe extern "C" fn odtls_endpoint_forget(
     endpoint: *mut odtls_endpoint,
     handle: u64,
 ) -> odtls_result {
-    guarded(|| {
-        // SAFETY: the header's contract for objects.
-        unsafe { object(endpoint) }?
-            .0
-            .lock()?
-            .endpoint
-            .forget(ConnectionHandle::from_bits(handle));
-        Ok(())
-    })
+    // SAFETY: the header's contract for objects.
+    unsafe { tell(endpoint, handle, Endpoint::forget) }
 }
 
 /// The connection that lives at an address; `ODTLS_NOTHING` if none does.
@@ -301,5 +280,23 @@ unsafe fn look_at(
             .endpoint
             .connection(ConnectionHandle::from_bits(handle));
         question(connection.ok_or(odtls_result::ODTLS_STALE_HANDLE)?)
+    })
+}
+
+/// Tells a connection something that cannot fail, and that a stale handle makes nothing of.
+///
+/// # Safety
+///
+/// As [`object`].
+unsafe fn tell(
+    endpoint: *mut odtls_endpoint,
+    handle: u64,
+    verb: fn(&mut Endpoint, ConnectionHandle),
+) -> odtls_result {
+    guarded(|| {
+        // SAFETY: the caller's contract.
+        let mut ends = unsafe { object(endpoint) }?.0.lock()?;
+        verb(&mut ends.endpoint, ConnectionHandle::from_bits(handle));
+        Ok(())
     })
 }

@@ -251,7 +251,7 @@ impl From<Event> for odtls_event {
     }
 }
 
-pub(super) fn close_reason(reason: CloseReason) -> c_int {
+fn close_reason(reason: CloseReason) -> c_int {
     match reason {
         CloseReason::Local => ODTLS_CLOSED_LOCAL,
         CloseReason::Peer => ODTLS_CLOSED_BY_PEER,

@@ -4,10 +4,7 @@ use core::ffi::{c_char, c_int};
 use std::time::{Duration, Instant};
 
 use super::address::{self, sockaddr};
-use super::connection::{
-    ODTLS_EVENT_CLOSED, ODTLS_EVENT_CONNECTED, ODTLS_EVENT_FAILED, ODTLS_EVENT_MTU_CHANGED,
-    ODTLS_EVENT_READABLE, close_reason, milliseconds_until, odtls_event, parse_name,
-};
+use super::connection::{ODTLS_EVENT_FAILED, milliseconds_until, odtls_event, parse_name};
 use super::context::odtls_context;
 use super::cookie::odtls_cookie_ring;
 use super::error::{failed, object_text, odtls_result};
@@ -17,7 +14,7 @@ use super::options;
 use super::panic::guarded;
 use super::stats::odtls_endpoint_stats;
 use crate::endpoint::{Endpoint, EndpointEvent, Handled};
-use crate::types::Path;
+use crate::types::{Event, Path};
 
 /// Many connections behind one socket.
 #[derive(Debug)]
@@ -311,20 +308,20 @@ pub unsafe extern "C" fn odtls_endpoint_poll_event(
             .endpoint
             .poll_event()
             .ok_or(odtls_result::ODTLS_NOTHING)?;
-        let (kind, value) = match event {
-            EndpointEvent::Connected => (ODTLS_EVENT_CONNECTED, 0),
-            EndpointEvent::Readable => (ODTLS_EVENT_READABLE, 0),
-            EndpointEvent::MtuChanged(mtu) => (
-                ODTLS_EVENT_MTU_CHANGED,
-                c_int::try_from(mtu.bytes()).unwrap_or(c_int::MAX),
-            ),
-            EndpointEvent::Closed(reason) => (ODTLS_EVENT_CLOSED, close_reason(reason)),
-            EndpointEvent::Failed(error) => (ODTLS_EVENT_FAILED, object.failed(error) as c_int),
+        let event = match event {
+            EndpointEvent::Connected => Event::Connected.into(),
+            EndpointEvent::Readable => Event::Readable.into(),
+            EndpointEvent::MtuChanged(mtu) => Event::MtuChanged(mtu).into(),
+            EndpointEvent::Closed(reason) => Event::Closed(reason).into(),
+            EndpointEvent::Failed(error) => odtls_event {
+                kind: ODTLS_EVENT_FAILED,
+                value: object.failed(error) as c_int,
+            },
         };
         // SAFETY: not null, and the header's contract for outputs.
         unsafe { handle.write(whose.to_bits()) };
         // SAFETY: not null, and the header's contract for outputs.
-        unsafe { out.write(odtls_event { kind, value }) };
+        unsafe { out.write(event) };
         Ok(())
     })
 }
