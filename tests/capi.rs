@@ -232,7 +232,7 @@ fn is_self_contained() -> bool {
 impl Library {
     /// Compiles `source`, which links with the library and with libssl, and answers the program; `None` if there is no such compiler.
     fn compile(&self, compiler: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
-        if !c_source::has_compiler(compiler) {
+        if !c_source::has_program(compiler) {
             return None;
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -323,7 +323,7 @@ impl Way {
         match self {
             Way::Valgrind => {
                 let program = library().compile(compiler, source, &[])?;
-                if !c_source::has_compiler("valgrind") {
+                if !c_source::has_program("valgrind") {
                     return None;
                 }
                 let mut valgrind = Command::new("valgrind");
@@ -365,7 +365,7 @@ fn serve_everyone(way: Way, c: &str, cpp: &str) {
     server.args(["127.0.0.1", "0", "--psk", PSK_IDENTITY, PSK_KEY]);
     let server = Peer::start(&mut server);
     let port = server.rest_of_line("listening on");
-    let key: String = PSK_KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let key = hex::encode(PSK_KEY);
     for round in ["one", "two"] {
         let mut client = way.command(cpp, CPP_CLIENT).unwrap();
         client.args([
@@ -379,7 +379,7 @@ fn serve_everyone(way: Way, c: &str, cpp: &str) {
         ]);
         assert_eq!(run(&mut client), format!("{round}\nand more\n"));
 
-        if !c_source::has_compiler("openssl") {
+        if !c_source::has_program("openssl") {
             continue;
         }
         let mut s_client = Command::new("openssl");
@@ -410,10 +410,10 @@ fn server_in_c_serves_many_peers_under_the_address_sanitizer() {
 
 /// The client in C++ speaks to `openssl s_server`.
 fn speak_to_s_server(way: Way, cpp: &str) {
-    if way.command(cpp, CPP_CLIENT).is_none() || !c_source::has_compiler("openssl") {
+    if way.command(cpp, CPP_CLIENT).is_none() || !c_source::has_program("openssl") {
         return;
     }
-    let key: String = PSK_KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let key = hex::encode(PSK_KEY);
     let command = |port: u16| {
         let mut s_server = Command::new("openssl");
         s_server.args([

@@ -96,8 +96,8 @@ pub fn c_arguments(arguments: &[String]) -> String {
     arguments.join(", ")
 }
 
-/// Whether there is a C compiler; in CI there must be one.
-pub fn has_compiler(name: &str) -> bool {
+/// Whether a program is installed, such as a compiler; in CI it must be.
+pub fn has_program(name: &str) -> bool {
     match Command::new(name).arg("--version").output() {
         Ok(_) => true,
         Err(error) if std::env::var_os("CI").is_none() => {
@@ -118,7 +118,7 @@ pub fn include_openssl(compiler: &mut Command) {
 
 /// Compiles `program`; panics with what the compiler said if it does not.
 pub fn check(program: &str) {
-    if !has_compiler("cc") {
+    if !has_program("cc") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
